@@ -1,0 +1,54 @@
+# Each target makes, or refreshes, the virtual environment it needs; nothing has to be installed or activated first.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.NOTPARALLEL:
+.PHONY: help demo test check format bench pins clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+PINNED := pyproject.toml constraints.txt .ci/make-venv
+# Spark finds Java by JAVA_HOME; a recipe that starts with this stops with one line when there is none.
+WITH_JAVA = set -e; JAVA_HOME="$$(.ci/find-java)"; export JAVA_HOME;
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+demo: $(VENV)/.demo ## the main job on a year of real flights, from landing folder to sink
+	@$(WITH_JAVA) $(BIN)/spark-batchintory demo
+
+test: $(VENV)/.dev ## every test, on SQLite, PostgreSQL, MariaDB and Spark; README, docs and notebooks too
+	@.ci/find-mariadb
+	@$(WITH_JAVA) $(BIN)/python -m pytest $(PYTEST_ARGS)
+
+check: $(VENV)/.dev ## linters, formatting, types, direction of imports, docstrings
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	@find spark_batchintory -name '*.py' -exec $(BIN)/numpydoc lint {} +
+
+format: $(VENV)/.dev ## what the linters can mend themselves
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+bench: $(VENV)/.dev ## the measurements of docs/performance.md
+	@.ci/find-mariadb
+	@$(BIN)/python -m benchmarks
+
+pins: $(VENV)/.dev ## renew constraints.txt: the newest versions that Python 3.10 and later can have
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --strip-extras --no-annotate \
+	    --custom-compile-command "make pins" --extra all --extra demo --group dev --group build \
+	    pyproject.toml --output-file constraints.txt
+
+clean: ## remove the virtual environment and everything that was built
+	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(VENV)/.demo: $(PINNED)
+	@.ci/make-venv $(VENV) --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: $(PINNED)
+	@.ci/make-venv $(VENV) --editable '.[demo,postgres,mysql]' --group dev
+	@touch $@ $(VENV)/.demo

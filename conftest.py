@@ -1,0 +1,168 @@
+"""
+What every test shares: one Spark session, and the examples of README, docs and docstrings as tests.
+
+Examples run in an empty folder and without settings from the environment; the names that a document defines are there
+for its later examples. One that mentions `spark` gets the session of the run. A `text` block right below a `python`
+block is what that prints. An example is left out only with a reason, in a comment above it:
+``<!-- skip: next "needs a Databricks workspace" -->``.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+import tempfile
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from sybil import Document, Example, Region, Sybil
+from sybil.evaluators.python import PythonEvaluator
+from sybil.integration.pytest import SybilItem
+from sybil.parsers.markdown import CodeBlockParser, SkipParser
+from sybil.parsers.rest import DocTestParser
+
+pytest.register_assert_rewrite("spark_batchintory.testing")
+import spark_batchintory as bi  # noqa: E402 (only what is imported after that line is rewritten)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pyspark.sql import SparkSession
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+    """
+    The one Spark session of a run: classic, two cores, UTC, everything it writes in a temporary folder.
+    """
+    from pyspark.sql import SparkSession
+
+    folder = tmp_path_factory.mktemp("spark")
+    os.environ |= {"TZ": "UTC", "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
+    time.tzset()
+    builder = SparkSession.builder.master("local[2]").appName("spark_batchintory")
+    for name, value in _spark_settings(folder).items():
+        builder = builder.config(name, value)
+    with _output_to(folder / "jvm.log"):
+        session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("ERROR")
+    yield session
+    _end_jvm(session)
+
+
+def _spark_settings(folder: Path) -> dict[str, str]:
+    return {
+        "spark.driver.extraJavaOptions": f"-Duser.timezone=UTC -Djava.io.tmpdir={folder} -Dderby.system.home={folder}",
+        "spark.local.dir": str(folder),
+        "spark.sql.session.timeZone": "UTC",
+        "spark.sql.shuffle.partitions": "2",
+        "spark.sql.warehouse.dir": str(folder / "warehouse"),
+        "spark.ui.enabled": "false",
+        "spark.ui.showConsoleProgress": "false",
+    }
+
+
+@contextmanager
+def _output_to(log: Path) -> Iterator[None]:
+    # The JVM inherits the descriptors 1 and 2 of the moment it starts, and keeps them: sys.stderr is nothing to it.
+    kept = [os.dup(number) for number in (1, 2)]
+    target = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    try:
+        for number in (1, 2):
+            os.dup2(target, number)
+        yield
+    finally:
+        for number, descriptor in zip((1, 2), kept, strict=True):
+            os.dup2(descriptor, number)
+        for descriptor in (*kept, target):
+            os.close(descriptor)
+
+
+def _end_jvm(session: SparkSession) -> None:
+    # stop() leaves the JVM to the end of the process, and its folder would be gone before it.
+    context = type(session.sparkContext)
+    gateway: Any = context._gateway
+    session.stop()
+    gateway.shutdown()
+    gateway.proc.stdin.close()
+    gateway.proc.wait(timeout=30)
+    context._gateway = context._jvm = None
+
+
+class _ReasonedSkips(SkipParser):
+    def __call__(self, document: Document) -> Iterable[Region]:
+        for region in super().__call__(document):
+            action, reason = region.parsed
+            if action != "end" and not reason:
+                raise ValueError(f"{document.path}: 'skip: {action}' without a reason")
+            yield region
+
+
+def _run(example: Example) -> None:
+    __tracebackhide__ = True
+    printed = io.StringIO()
+    with redirect_stdout(printed):
+        PythonEvaluator()(example)
+    example.namespace["_printed"] = example.region.end, printed.getvalue()
+
+
+def _compare(example: Example) -> None:
+    end, printed = example.namespace.get("_printed", (0, ""))
+    if not example.document.text[end : example.region.start].strip("`\n"):
+        assert printed.strip() == str(example.parsed).strip()
+
+
+def _enter_empty_place(namespace: dict[str, Any]) -> None:
+    folder, patch = tempfile.TemporaryDirectory(), pytest.MonkeyPatch()
+    patch.chdir(folder.name)
+    for name in [name for name in os.environ if name.startswith(("SPARK_BATCHINTORY_", "PYBATCHINTORY_"))]:
+        patch.delenv(name)
+    bi.configure()
+    namespace["_place"] = folder, patch
+
+
+def _leave_empty_place(namespace: dict[str, Any]) -> None:
+    folder, patch = namespace.pop("_place")
+    bi.configure()  # what the document set is for no other, and its inventory lies in the folder
+    patch.undo()
+    folder.cleanup()
+
+
+_place = {"setup": _enter_empty_place, "teardown": _leave_empty_place}
+_pages = ["README.md", "docs/*.md", "docs/*/*.md"]
+_modules = ["spark_batchintory/*.py", "spark_batchintory/*/*.py"]  # Sybil's ** is one level deep
+_blocks = [CodeBlockParser("python", _run), CodeBlockParser("text", _compare), _ReasonedSkips()]
+_documents = Sybil(_blocks, patterns=_pages, **_place)
+_docstrings = Sybil([DocTestParser()], patterns=_modules, **_place)
+pytest_collect_file = (_documents + _docstrings).pytest()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """
+    Give the Spark session to those examples that mention it, and to no other: it takes seconds to start.
+    """
+    for item in items:
+        if isinstance(item, SybilItem):
+            item._traceback_filter = partial(_traceback, item)  # type: ignore[method-assign]  # see there
+            if re.search(r"\bspark\b", _source(item)):
+                item.request_fixtures(["spark"])
+
+
+def _source(item: SybilItem) -> str:
+    region = item.example.region
+    return item.example.document.text[region.start : region.end]
+
+
+def _traceback(item: SybilItem, failure: pytest.ExceptionInfo[BaseException]) -> Any:
+    # Sybil 10 takes it that every failure comes from inside an example; one of a fixture, or a warning that is an error
+    # afterwards, would end the whole run with an IndexError.
+    try:
+        return SybilItem._traceback_filter(item, failure)
+    except IndexError:
+        return failure.traceback

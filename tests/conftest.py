@@ -1,0 +1,55 @@
+"""
+The databases of the tests. A server is started once per run, by the first test that wants it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+
+from spark_batchintory.errors import MissingDependencyError
+from spark_batchintory.testing.servers import drop_database, fresh_database, mariadb_server, postgres_server
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """
+    A PostgreSQL server for this run; use `fresh_database` on it.
+    """
+    yield from _started(postgres_server)
+
+
+@pytest.fixture(scope="session")
+def mariadb_url() -> Iterator[str]:
+    """
+    A MariaDB server for this run; use `fresh_database` on it.
+    """
+    yield from _started(mariadb_server)
+
+
+@pytest.fixture(params=["sqlite", "postgresql", "mariadb"])
+def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """
+    An empty database of its own for each test, on each kind of database in turn.
+    """
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'test.db'}"
+        return
+    server = request.getfixturevalue({"postgresql": "postgres_url", "mariadb": "mariadb_url"}[request.param])
+    url = fresh_database(server)
+    yield url
+    drop_database(url)
+
+
+def _started(server: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
+    try:
+        with server() as url:
+            yield url
+    except MissingDependencyError as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI=true asks for all servers: {error}")
+        pytest.skip(str(error))
