@@ -1,0 +1,323 @@
+"""
+Connections and transactions on SQLite, PostgreSQL and MariaDB/MySQL, and what is peculiar to each.
+
+Connections we open are set up so that nothing hangs for ever: a lock is waited for at most `LOCK_WAIT`, and a worker
+that is frozen inside a transaction loses it, and with it its locks, after `IDLE_LIMIT`. A SQLAlchemy engine that the
+caller made is used as it is, but for the isolation level.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.pool import QueuePool
+
+from ..connections import Connection
+from ..errors import BatchintoryError, CommitUnknown, MissingDependencyError
+from .sql_errors import is_disconnect, translated
+from .sql_running import Transaction
+
+LOCK_WAIT = 10.0
+"""Seconds a statement waits for a lock before the transaction is tried again."""
+
+IDLE_LIMIT = 60.0
+"""Seconds a transaction of ours may stand still before the server ends it (PostgreSQL, MariaDB)."""
+
+_SQLITE_WAIT = f"PRAGMA busy_timeout = {int(LOCK_WAIT * 1000)}"
+_DRIVERS = {"psycopg": ("psycopg", "postgres"), "psycopg2": ("psycopg2", "postgres"), "pymysql": ("PyMySQL", "mysql")}
+
+
+class Database:
+    """
+    One database: an engine, opened when first used, and transactions on it.
+
+    Parameters
+    ----------
+    connection
+        Where it is; an engine in it is used and never disposed of.
+    isolation_level
+        Of every transaction; SQLite is serial whatever is asked.
+    debug
+        Log the SQL, without its values.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        *,
+        isolation_level: str = "READ COMMITTED",
+        debug: bool = False,
+    ) -> None:
+        self.connection = connection
+        self.isolation_level = isolation_level
+        self._debug = debug
+        self._engine: sa.Engine | None = None
+        self._process = os.getpid()
+
+    @property
+    def engine(self) -> sa.Engine:
+        """
+        The engine; made on first use, and anew in a forked child, which must not share its parent's sockets.
+        """
+        if self._engine is None:
+            self._engine = self._made()
+            self._process = os.getpid()
+        elif self._process != os.getpid():
+            self._engine.dispose(close=False)
+            self._process = os.getpid()
+        return self._engine
+
+    @property
+    def dialect(self) -> sa.Dialect:
+        """
+        The dialect; what it says of the server is known once a connection was made.
+        """
+        return self.engine.dialect
+
+    @property
+    def is_sqlite(self) -> bool:
+        """
+        Whether this is SQLite, where one writer at a time holds the whole file.
+        """
+        return self.engine.dialect.name == "sqlite"
+
+    def now_expression(self) -> sa.ColumnElement[Any]:
+        """
+        The server's clock as naive UTC.
+
+        It is read when the statement begins; one that waited for a lock sees a time that is older by the wait, so that
+        leases end early rather than late.
+        """
+        if self.is_sqlite:
+            return sa.type_coerce(sa.func.strftime("%Y-%m-%d %H:%M:%f000", "now"), sa.DateTime())
+        if self.dialect.name == "postgresql":
+            return sa.type_coerce(sa.text("(clock_timestamp() AT TIME ZONE 'UTC')"), sa.DateTime())
+        return sa.type_coerce(sa.text("UTC_TIMESTAMP(6)"), sa.DateTime())
+
+    @contextmanager
+    def writing(self, doing: str) -> Iterator[Transaction]:
+        """
+        One transaction, committed at the end, rolled back on any error.
+
+        Raises
+        ------
+        CommitUnknown
+            The connection broke while committing.
+        BatchintoryError
+            What `sql_errors.translated` makes of the driver's error; nothing was written.
+        """
+        with self._connected(doing) as fairy:
+            try:
+                cursor = fairy.cursor()
+                if self.is_sqlite:
+                    _begin_immediate(cursor)
+                yield Transaction(self, cursor, self._debug)
+            except BaseException as error:
+                self._undo(fairy, error)
+                raise self.ours(error, doing) from error
+            self._commit(fairy, doing)
+
+    @contextmanager
+    def reading(self, doing: str) -> Iterator[Transaction]:
+        """
+        Statements that change nothing; each sees what is committed when it begins.
+        """
+        with self._connected(doing) as fairy:
+            try:
+                yield Transaction(self, fairy.cursor(), self._debug)
+            except BaseException as error:
+                self._undo(fairy, error)
+                raise self.ours(error, doing) from error
+
+    def close(self) -> None:
+        """
+        Close the connections, if the engine is ours.
+        """
+        if self._engine is not None and self.connection.engine is None:
+            self._engine.dispose(close=self._process == os.getpid())
+            self._engine = None
+
+    @contextmanager
+    def _connected(self, doing: str) -> Iterator[Any]:
+        if self.connection.engine is None:
+            try:
+                fairy = self.engine.raw_connection()
+            except Exception as error:
+                raise self.ours(error, doing) from error
+            try:
+                yield fairy
+            finally:
+                fairy.close()
+            return
+        try:
+            connection = self.engine.connect()
+            if not self.is_sqlite:
+                connection = connection.execution_options(isolation_level=self.isolation_level)
+        except Exception as error:
+            raise self.ours(error, doing) from error
+        with connection:
+            yield connection.connection
+
+    def _commit(self, fairy: Any, doing: str) -> None:
+        try:
+            fairy.commit()
+        except Exception as error:
+            broken = is_disconnect(error, self.dialect)
+            self._undo(fairy, error)
+            if broken:
+                raise CommitUnknown(f"{doing}: the connection broke while committing") from error
+            raise self.ours(error, doing) from error
+
+    def _undo(self, fairy: Any, error: BaseException) -> None:
+        """
+        Roll back; a connection that cannot even do that is thrown away. Never hides the error that led here.
+        """
+        try:
+            if isinstance(error, Exception) and is_disconnect(error, self.dialect):
+                fairy.invalidate(error)
+            else:
+                fairy.rollback()
+        except Exception as second:
+            fairy.invalidate(second)
+
+    def prefer_readers(self) -> None:
+        """
+        On SQLite, let readers go on while somebody writes, and make a commit one write to disk (write-ahead log).
+
+        Kept in the file from then on. Where it cannot be had (network drives, others at work in the file), SQLite says
+        so by keeping its journal, which is as safe and only slower.
+        """
+        if self.is_sqlite:
+            with self.engine.connect() as connection:
+                connection.execute(sa.text("PRAGMA journal_mode = WAL"))
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[sa.Connection]:
+        """
+        A SQLAlchemy connection in one transaction, which only one process at a time is in; for making tables.
+        """
+        with self.engine.connect() as connection:
+            enter, leave = _ALONE[self.dialect.name]
+            connection.execute(sa.text(enter), {"name": name[:60]} if ":name" in enter else {})
+            try:
+                yield connection
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+            finally:
+                # The lock of MySQL belongs to the session, which goes back to the pool.
+                if leave:
+                    connection.execute(sa.text(leave), {"name": name[:60]})
+
+    def ours(self, error: BaseException, doing: str) -> BaseException:
+        """
+        The error to raise instead of a driver's; errors that are no driver's stay as they are.
+        """
+        if isinstance(error, BatchintoryError) or not isinstance(error, Exception):
+            return error
+        if isinstance(error, self.dialect.loaded_dbapi.Error | sa.exc.SQLAlchemyError):
+            return translated(error, self.dialect, doing, self.connection.secrets)
+        return error
+
+    def _made(self) -> sa.Engine:
+        if self.connection.engine is not None:
+            return self.connection.engine
+        url = self.connection.url
+        assert url is not None, "a Database is made for SQL connections only"
+        options: dict[str, Any] = {"hide_parameters": True, "echo": self._debug}
+        if url.get_backend_name() != "sqlite":
+            options["isolation_level"] = self.isolation_level
+        elif url.database in (None, "", ":memory:"):
+            # One connection, handed from thread to thread: each in-memory connection would be a database of its own.
+            options.update(poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False})
+        engine = self._created(url, options)
+        sa.event.listen(engine, "connect", _SETUP[engine.dialect.name])
+        if self.connection.token is not None:
+            sa.event.listen(engine, "do_connect", _fresh_password(self.connection.token))
+        return engine
+
+    def _created(self, url: sa.URL, options: dict[str, Any]) -> sa.Engine:
+        try:
+            return sa.create_engine(url, **options)
+        except ImportError as error:
+            library, extra = _DRIVERS.get(url.get_driver_name(), (url.get_driver_name(), "all"))
+            raise MissingDependencyError.of(library, extra, f"a connection to {url.get_backend_name()}") from error
+
+
+def _fresh_password(token: Callable[[], str]) -> Callable[..., None]:
+    def provide(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> None:
+        parameters["password"] = token()
+
+    return provide
+
+
+def _begin_immediate(cursor: Any) -> None:
+    """
+    Take SQLite's write lock, with a random pause between tries.
+
+    SQLite's own waiting sleeps ever longer, up to 100 ms, and favours whoever released the lock last; short random
+    pauses are fair and keep the file busy (measured with 8 processes: docs/decisions/0003-sqlite-waiting.md).
+    """
+    deadline = time.monotonic() + LOCK_WAIT
+    cursor.execute("PRAGMA busy_timeout = 0")
+    while True:
+        try:
+            cursor.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            # Python 3.10 has no error codes; of all that BEGIN can say, only BUSY speaks of a lock.
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(random.uniform(0.0002, 0.002))
+        else:
+            break
+    cursor.execute(_SQLITE_WAIT)
+
+
+def _set_up_sqlite(connection: Any, record: Any) -> None:
+    connection.isolation_level = None  # we say BEGIN ourselves; the driver begins late and not IMMEDIATE
+    cursor = connection.cursor()
+    cursor.execute(_SQLITE_WAIT)
+    cursor.execute("PRAGMA synchronous = FULL")
+    cursor.close()
+
+
+def _set_up_postgresql(connection: Any, record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET lock_timeout = {int(LOCK_WAIT * 1000)}")
+    cursor.execute(f"SET idle_in_transaction_session_timeout = {int(IDLE_LIMIT * 1000)}")
+    cursor.close()
+    connection.commit()
+
+
+def _set_up_mysql(connection: Any, record: Any) -> None:
+    cursor = connection.cursor()
+    cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {int(LOCK_WAIT)}")
+    cursor.execute("SELECT VERSION()")
+    if "mariadb" in str(cursor.fetchone()[0]).lower():
+        cursor.execute(f"SET SESSION idle_transaction_timeout = {int(IDLE_LIMIT)}")
+    cursor.close()
+
+
+# How to be alone, and how to stop being so where the end of the transaction does not do it.
+_MYSQL_ALONE = ("SELECT GET_LOCK(:name, 30)", "SELECT RELEASE_LOCK(:name)")
+_ALONE = {
+    "sqlite": ("BEGIN IMMEDIATE", ""),
+    "postgresql": ("SELECT pg_advisory_xact_lock(hashtext(:name))", ""),
+    "mysql": _MYSQL_ALONE,
+    "mariadb": _MYSQL_ALONE,
+}
+
+_SETUP = {
+    "sqlite": _set_up_sqlite,
+    "postgresql": _set_up_postgresql,
+    "mysql": _set_up_mysql,
+    "mariadb": _set_up_mysql,
+}

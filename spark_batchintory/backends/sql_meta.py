@@ -1,0 +1,261 @@
+"""
+Meta tables in SQLite, PostgreSQL, MariaDB or MySQL.
+
+Bounded, ordered reads over the uid, within the claim where that is possible.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..batch import Bounds, Item
+from ..errors import BatchintoryError, ConfigurationError, ItemError
+from ..meta import MetaTable, usable
+from ..uids import UidSet
+from ..weights import ExactWeight, exact_weight
+from .sql_engine import Database
+from .sql_running import Statement, Transaction
+
+_IN_CHUNK = 500
+"""Uids per IN list; SQLite before 3.32 allows 999 parameters."""
+
+_DENSE = 0.5
+"""Share of a span that a batch must hold for the whole span to be read rather than its uids one by one."""
+
+_WHOLE_NUMBERS = (sa.types.Integer, sa.types.Numeric, sa.types.NullType)
+
+
+class SqlMeta:
+    """
+    `meta.MetaBackend` on a SQL database.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self.database = database
+        self._places: dict[tuple[str, Any], Any] = {}
+        self._statements: dict[tuple[Any, ...], Statement] = {}
+
+    def check(self, table: MetaTable) -> None:
+        """
+        Make sure the table can be used; see the port. Once per table and process, since columns rarely change.
+        """
+        if (table.name, table.cols) not in self._places:
+            with self.database.reading(f"looking at meta table {table.name!r}"):
+                place = self._checked(table)
+            self._refuse_null_uid(table, place)
+            self._places[table.name, table.cols] = place
+
+    def page(
+        self, table: MetaTable, after: int | None, upto: int | None, size: int, session: object = None
+    ) -> Sequence[Item]:
+        """
+        Rows in scope after a uid; see the port.
+        """
+        key = ("page", table.name, table.cols, table.filter_text, after is None, upto is None)
+        statement = self._statements.get(key) or self._statements.setdefault(
+            key, self._page(table, after is None, upto is None)
+        )
+        rows: Sequence[Item] = self._rows(table, statement, session, after=after, upto=upto, size=size)
+        return rows
+
+    def head(self, table: MetaTable, session: object = None) -> int | None:
+        """
+        The largest uid; see the port.
+        """
+        place = self._place(table)
+        query = sa.select(sa.func.max(place.c[table.cols.uid]))
+        (row,) = self._rows(table, Statement(query, self.database.dialect), session)
+        return None if row[0] is None else int(row[0])
+
+    def rows(self, table: MetaTable, uids: UidSet) -> Sequence[Item]:
+        """
+        Pinned rows; see the port.
+        """
+        values = list(uids)
+        if values and len(values) >= _DENSE * (values[-1] - values[0] + 1):
+            found = self._span(table, values[0], values[-1])
+            return usable((row for row in found if row[0] in uids), table, None)
+        chunks = [values[at : at + _IN_CHUNK] for at in range(0, len(values), _IN_CHUNK)]
+        return usable((row for chunk in chunks for row in self._chosen(table, chunk)), table, None)
+
+    def amount(self, table: MetaTable, after: int | None, bounds: Bounds) -> tuple[int, ExactWeight | None]:
+        """
+        Number and weight of rows in scope; see the port.
+        """
+        place, cols = self._place(table), table.cols
+        weight = sa.func.sum(place.c[cols.weight]) if cols.weight and self._is_summable(table) else sa.null()
+        scope = self._scope(table, place, after, bounds.lowest, bounds.highest)
+        query = sa.select(sa.func.count(), weight).select_from(place).where(*scope)
+        try:
+            (row,) = self._rows(table, Statement(query, self.database.dialect), None)
+        except BatchintoryError:  # SQLite refuses sums beyond 64 bits; the number of rows is still worth knowing
+            if cols.weight is None:
+                raise
+            return self.amount(replace(table, cols=replace(cols, weight=None)), after, bounds)[0], None
+        return int(row[0]), 0 if not row[0] and cols.weight else exact_weight(row[1])
+
+    def uids_of(self, table: MetaTable, item: str) -> Sequence[int]:
+        """
+        Uids of a location; see the port.
+        """
+        place, cols = self._place(table), table.cols
+        named = (
+            sa.cast(place.c[cols.item], sa.Text) == item
+            if self.database.dialect.name == "postgresql"
+            else place.c[cols.item] == item
+        )
+        query = sa.select(place.c[cols.uid], place.c[cols.item]).where(named).order_by(place.c[cols.uid])
+        rows = self._rows(table, Statement(query, self.database.dialect), None)
+        # A collation may find 'a/B' equal to 'a/b'; two files are not.
+        return [int(uid) for uid, found in rows if str(found) == item]
+
+    def close(self) -> None:
+        """
+        Close what was opened; see the port.
+        """
+        self.database.close()
+
+    def _rows(self, table: MetaTable, statement: Statement, session: object, **params: Any) -> Any:
+        if isinstance(session, Transaction) and session.database is self.database:
+            return session.rows(statement, **params)
+        with self.database.reading(f"reading meta table {table.name!r}") as transaction:
+            return transaction.rows(statement, **params)
+
+    def _page(self, table: MetaTable, from_start: bool, to_end: bool) -> Statement:
+        place = self._place(table)
+        after = None if from_start else sa.bindparam("after", type_=sa.BigInteger)
+        upto = None if to_end else sa.bindparam("upto", type_=sa.BigInteger)
+        query = (
+            _columns(table, place)
+            .where(*self._scope(table, place, after, None, upto))
+            .order_by(place.c[table.cols.uid])
+        )
+        return Statement(query.limit(sa.bindparam("size", type_=sa.BigInteger)), self.database.dialect)
+
+    def _scope(self, table: MetaTable, place: Any, after: Any, lowest: int | None, highest: Any) -> list[Any]:
+        uid = place.c[table.cols.uid]
+        conditions = [] if table.filter is None else [_condition(table.filter, self.database.dialect)]
+        if after is not None:
+            conditions.append(uid > after)
+        if lowest is not None:
+            conditions.append(uid >= lowest)
+        if highest is not None:
+            conditions.append(uid <= highest)
+        return conditions
+
+    def _span(self, table: MetaTable, first: int, last: int) -> Any:
+        place = self._place(table)
+        uid = place.c[table.cols.uid]
+        query = _columns(table, place).where(uid >= first, uid <= last).order_by(uid)
+        return self._rows(table, Statement(query, self.database.dialect), None)
+
+    def _chosen(self, table: MetaTable, uids: Sequence[int]) -> Any:
+        place = self._place(table)
+        uid = place.c[table.cols.uid]
+        chosen = uid.in_([sa.bindparam(None, value, type_=sa.BigInteger) for value in uids])
+        return self._rows(
+            table, Statement(_columns(table, place).where(chosen).order_by(uid), self.database.dialect), None
+        )
+
+    def _place(self, table: MetaTable) -> Any:
+        """
+        The table as SQLAlchemy names it; columns without types, so that values arrive as the driver has them.
+        """
+        self.check(table)
+        return self._places[table.name, table.cols]
+
+    def _checked(self, table: MetaTable) -> Any:
+        try:
+            inspector = sa.inspect(self.database.engine)
+            schema, name = self._found(inspector, table)
+            columns = {column["name"]: column for column in inspector.get_columns(name, schema=schema)}
+        except sa.exc.SQLAlchemyError as error:
+            raise self.database.ours(error, f"looking at meta table {table.name!r}") from error
+        for role, wanted in table.cols.as_dict().items():
+            if wanted is not None and wanted not in columns:
+                raise ConfigurationError(
+                    f"meta table {table.name!r} has no column {wanted!r} for {role}; "
+                    f"it has {', '.join(map(repr, columns))}: pass their names as meta_table_cols"
+                )
+        declared = columns[table.cols.uid]["type"]
+        if not isinstance(declared, _WHOLE_NUMBERS):
+            raise ConfigurationError(
+                f"column {table.cols.uid!r} of meta table {table.name!r} is {declared!s}, "
+                "and a uid must be a whole number that grows; name another column in meta_table_cols"
+            )
+        names = [name for name in table.cols.as_dict().values() if name is not None]
+        return sa.table(name, *(sa.column(column) for column in dict.fromkeys(names)), schema=schema)
+
+    def _found(self, inspector: Any, table: MetaTable) -> tuple[str | None, str]:
+        """
+        Schema and name of a table or view that exists; a name with a dot may also be one name.
+        """
+        schema, _, name = table.name.rpartition(".")
+        for candidate in ((schema or None, name), (None, table.name)):
+            if self._exists(inspector, *candidate):
+                return candidate
+        known = self._known(inspector, schema or None)
+        near = difflib.get_close_matches(name, known, n=3) or known[:5]
+        raise ConfigurationError(
+            f"there is no meta table {table.name!r} here"
+            + (f"; did you mean {', '.join(map(repr, near))}?" if near else "; the database is empty")
+        )
+
+    @staticmethod
+    def _known(inspector: Any, schema: str | None) -> list[str]:
+        if schema is not None and schema not in inspector.get_schema_names():
+            schema = None
+        return [*inspector.get_table_names(schema=schema), *inspector.get_view_names(schema=schema)]
+
+    @staticmethod
+    def _exists(inspector: Any, schema: str | None, name: str) -> bool:
+        if schema is not None and schema not in inspector.get_schema_names():
+            return False
+        return bool(inspector.has_table(name, schema=schema)) or name in inspector.get_view_names(schema=schema)
+
+    def _refuse_null_uid(self, table: MetaTable, place: Any) -> None:
+        uid = place.c[table.cols.uid]
+        query: Any = (
+            sa.select(sa.literal_column("1")).select_from(place).where(uid.is_(None)).limit(sa.literal_column("1"))
+        )
+        if self._rows(table, Statement(query, self.database.dialect), None):
+            raise ItemError(
+                f"column {table.cols.uid!r} of meta table {table.name!r} holds NULL, "
+                "and no batch could ever hold such a row; mend the row, or name another uid column in meta_table_cols"
+            )
+
+    def _is_summable(self, table: MetaTable) -> bool:
+        """
+        Whether the database can add the weights up; SQLite adds anything.
+        """
+        place = self._place(table)
+        columns = sa.inspect(self.database.engine).get_columns(place.name, schema=place.schema)
+        return any(
+            column["name"] == table.cols.weight and isinstance(column["type"], _WHOLE_NUMBERS) for column in columns
+        )
+
+
+def _columns(table: MetaTable, place: Any) -> Any:
+    cols = table.cols
+    weight = place.c[cols.weight] if cols.weight is not None else sa.null()
+    return sa.select(place.c[cols.uid].label("uid"), place.c[cols.item].label("item"), weight.label("weight"))
+
+
+def _condition(condition: Any, dialect: sa.Dialect) -> Any:
+    """
+    A filter as text of `dialect`.
+
+    In text a colon is a colon, never a parameter, and a trailing comment ends with its line. An expression is spelled
+    with its values in it, quoted by SQLAlchemy: lists of values (IN) have no fixed number of parameters.
+    """
+    if not isinstance(condition, str):
+        condition = str(condition.compile(dialect=dialect, compile_kwargs={"literal_binds": True}))
+        if dialect.paramstyle in ("format", "pyformat"):  # it doubled the percent signs, as text() will do again
+            condition = condition.replace("%%", "%")
+    return sa.text("(" + re.sub(":", r"\\:", condition) + "\n)")

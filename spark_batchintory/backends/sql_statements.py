@@ -1,0 +1,264 @@
+"""
+The statements of a SQL inventory, compiled once per inventory and dialect.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from ..batch import AttemptRow, BatchRow, JobRow, Status
+from .sql_engine import Database
+from .sql_running import Statement
+from .sql_schema import Tables
+
+BATCH_COLUMNS = tuple(BatchRow.__dataclass_fields__)
+"""Columns of the inventory table, in the order in which rows are read."""
+
+JOB_COLUMNS = tuple(JobRow.__dataclass_fields__)
+ATTEMPT_COLUMNS = tuple(AttemptRow.__dataclass_fields__)
+
+CHANGING = [
+    "status",
+    "attempt",
+    "charged",
+    "losses",
+    "max_attempts",
+    "token",
+    "worker",
+    "due_at",
+    "processing_start",
+    "processing_end",
+    "job_identifier",
+    "job_result_item",
+    "logging",
+    "publish_number",
+]
+"""What a batch may change after it was made. Everything else is pinned (P4)."""
+
+MOVING = [
+    "frontier",
+    "scanned_through",
+    "claim_number",
+    "publish_number",
+    "lowest_bound",
+    "paused",
+    "meta_filter",
+    "meta_columns",
+]
+
+SERVED = (Status.RUNNING, Status.FAILED, Status.QUEUED)
+"""Order of serving: expired leases, due retries, queued work."""
+
+
+class Statements:
+    """
+    Everything a `SqlInventory` ever says to its database.
+    """
+
+    def __init__(self, tables: Tables, database: Database) -> None:
+        self._tables = tables
+        self._database = database
+        self._dialect = database.dialect
+        self._shaped: dict[tuple[Any, ...], Statement] = {}
+        self._write_batches()
+        self._write_jobs()
+        self._write_logs()
+        self._read_batches()
+
+    def _statement(self, element: Any, columns: Any = ()) -> Statement:
+        return Statement(element, self._dialect, list(columns))
+
+    def _write_batches(self) -> None:
+        batch = self._tables.inventory
+        self.beat = self._statement(
+            batch.update()
+            .where(
+                batch.c.id == sa.bindparam("row_id", type_=batch.c.id.type),
+                batch.c.token == sa.bindparam("old_token", type_=sa.String(64)),
+                batch.c.status == Status.RUNNING.value,
+            )
+            .values(due_at=sa.bindparam("until", type_=batch.c.due_at.type))
+        )
+
+    def _write_jobs(self) -> None:
+        job = self._tables.job
+        named = sa.and_(
+            job.c.meta_table == sa.bindparam("meta_table", type_=job.c.meta_table.type),
+            job.c.job == sa.bindparam("job", type_=job.c.job.type),
+        )
+        columns = [job.c[name] for name in JOB_COLUMNS]
+        clock = self._database.now_expression().label("now")
+        self.lock_job = self._statement(sa.select(*columns, clock).where(named).with_for_update(), [*columns, clock])
+        self.read_job = self._statement(sa.select(*columns).where(named), columns)
+        self.read_jobs = self._statement(sa.select(*columns).order_by(job.c.id), columns)
+        values = {name: sa.bindparam(name, type_=job.c[name].type) for name in JOB_COLUMNS if name != "id"}
+        self.insert_job = self._statement(self._insert_unless_there(job, values))
+        self.now = self._statement(sa.select(clock), [clock])
+
+    def _insert_unless_there(self, table: sa.Table, values: Mapping[str, Any]) -> Any:
+        """
+        An INSERT that does nothing if another transaction was first, and waits for it if that is not committed yet.
+        """
+        if self._dialect.name == "postgresql":
+            from sqlalchemy.dialects import postgresql
+
+            return postgresql.insert(table).values(values).on_conflict_do_nothing()
+        return table.insert().values(values).prefix_with("OR IGNORE" if self._database.is_sqlite else "IGNORE")
+
+    def _write_logs(self) -> None:
+        tables = self._tables
+        self.insert_attempt = self._insert_all(tables.attempt)
+        self.insert_publication = self._insert_all(tables.publication)
+        self.insert_act = self._insert_all(tables.act, leave_out=("id",))
+        attempt = [tables.attempt.c[name] for name in ATTEMPT_COLUMNS]
+        self.read_attempts = self._statement(
+            sa.select(*attempt)
+            .where(tables.attempt.c.batch_id == sa.bindparam("batch_id", type_=tables.attempt.c.batch_id.type))
+            .order_by(tables.attempt.c.attempt),
+            attempt,
+        )
+
+    def _insert_all(self, table: sa.Table, leave_out: tuple[str, ...] = ()) -> Statement:
+        values = {c.name: sa.bindparam(c.name, type_=c.type) for c in table.columns if c.name not in leave_out}
+        return self._statement(table.insert().values(values))
+
+    def _read_batches(self) -> None:
+        batch = self._tables.inventory
+        columns = [batch.c[name] for name in BATCH_COLUMNS]
+        select = sa.select(*columns)
+        self.read_batch = self._statement(
+            select.where(batch.c.id == sa.bindparam("row_id", type_=batch.c.id.type)), columns
+        )
+        self.read_token = self._statement(
+            select.where(batch.c.token == sa.bindparam("token", type_=batch.c.token.type)), columns
+        )
+        self.due = self._statement(self._waiting(columns), columns)
+        self.touching = self._statement(
+            select.where(
+                batch.c.meta_table == sa.bindparam("meta_table", type_=batch.c.meta_table.type),
+                batch.c.batch_id_start <= sa.bindparam("uid_from", type_=batch.c.batch_id_start.type),
+                batch.c.batch_id_end >= sa.bindparam("uid_to", type_=batch.c.batch_id_end.type),
+            ).order_by(batch.c.id),
+            columns,
+        )
+
+    def _waiting(self, columns: list[Any]) -> Any:
+        """
+        The longest-waiting batch of each served status, found by three index look-ups, never by sorting what waits.
+        """
+        batch = self._tables.inventory
+        waiting = sa.union_all(*(self._longest_waiting(status, rank) for rank, status in enumerate(SERVED))).subquery(
+            "waiting"
+        )
+        return sa.select(*columns).join(waiting, batch.c.id == waiting.c.id).order_by(waiting.c.turn)
+
+    def _longest_waiting(self, status: Status, rank: int) -> Any:
+        batch = self._tables.inventory
+        first = (
+            sa.select(batch.c.id)
+            .where(
+                batch.c.job_id == sa.bindparam("job_id", type_=batch.c.job_id.type),
+                batch.c.status == sa.literal_column(f"'{status.value}'"),
+                batch.c.due_at <= sa.bindparam("now", type_=batch.c.due_at.type),
+            )
+            .order_by(batch.c.due_at)
+            .limit(sa.literal_column("1"))
+            .subquery()
+        )
+        return sa.select(first.c.id, sa.literal_column(str(rank)).label("turn"))
+
+    def insert_batch(self, columns: tuple[str, ...]) -> Statement:
+        """
+        Add a batch of which only `columns` are not NULL.
+        """
+        return self._kept(("insert_batch", columns), lambda: self._insert_batch(columns))
+
+    def change_batch(self, columns: tuple[str, ...]) -> Statement:
+        """
+        Change `columns` of a batch, guarded: with another status or token than the row has, nothing changes (P3).
+        """
+        return self._kept(("change_batch", columns), lambda: self._change_batch(columns))
+
+    def move_job(self, columns: tuple[str, ...]) -> Statement:
+        """
+        Change `columns` of a job's row.
+        """
+        return self._kept(("move_job", columns), lambda: self._move_job(columns))
+
+    def _kept(self, key: tuple[Any, ...], make: Callable[[], Statement]) -> Statement:
+        statement = self._shaped.get(key)
+        if statement is None:
+            statement = self._shaped[key] = make()
+        return statement
+
+    def _insert_batch(self, columns: tuple[str, ...]) -> Statement:
+        batch = self._tables.inventory
+        insert = batch.insert().values({name: sa.bindparam(name, type_=batch.c[name].type) for name in columns})
+        return self._statement(insert.returning(batch.c.id) if self._dialect.name == "postgresql" else insert)
+
+    def _change_batch(self, columns: tuple[str, ...]) -> Statement:
+        batch = self._tables.inventory
+        return self._statement(
+            batch.update()
+            .where(
+                batch.c.id == sa.bindparam("row_id", type_=batch.c.id.type),
+                batch.c.status == sa.bindparam("old_status", type_=batch.c.status.type),
+                sa.func.coalesce(batch.c.token, "") == sa.bindparam("old_token", type_=sa.String(64)),
+            )
+            .values({name: sa.bindparam(f"new_{name}", type_=batch.c[name].type) for name in columns})
+        )
+
+    def _move_job(self, columns: tuple[str, ...]) -> Statement:
+        job = self._tables.job
+        update = job.update().where(job.c.id == sa.bindparam("row_id", type_=job.c.id.type))
+        return self._statement(
+            update.values({name: sa.bindparam(f"new_{name}", type_=job.c[name].type) for name in columns})
+        )
+
+    def batches(self, *, by_job: bool, by_status: bool, limited: bool) -> Statement:
+        """
+        The query behind `SqlInventory.batches` for these conditions.
+        """
+        batch = self._tables.inventory
+        columns = [batch.c[name] for name in BATCH_COLUMNS]
+        query = sa.select(*columns).order_by(batch.c.id.desc() if limited else batch.c.id)
+        if by_job:
+            query = query.where(batch.c.job_id == sa.bindparam("job_id", type_=batch.c.job_id.type))
+        if by_status:
+            query = query.where(batch.c.status == sa.bindparam("status", type_=batch.c.status.type))
+        if limited:
+            query = query.limit(sa.bindparam("size", type_=sa.Integer))
+        return self._statement(query, columns)
+
+    def counts(self) -> Statement:
+        """
+        Number, items and weight of a job's batches by status, and the smallest first uid of each.
+        """
+        batch = self._tables.inventory
+        columns = [
+            batch.c.status,
+            sa.func.count().label("batches"),
+            sa.func.sum(batch.c.batch_count).label("items"),
+            sa.func.min(batch.c.batch_id_start).label("first"),
+        ]
+        query = (
+            sa.select(*columns)
+            .where(batch.c.job_id == sa.bindparam("job_id", type_=batch.c.job_id.type))
+            .group_by(batch.c.status)
+        )
+        return self._statement(query, columns)
+
+    def open_weights(self) -> Statement:
+        """
+        Weights of a job's open batches; summed in Python, where it is exact on every database.
+        """
+        batch = self._tables.inventory
+        columns = [batch.c.batch_weight]
+        query = sa.select(*columns).where(
+            batch.c.job_id == sa.bindparam("job_id", type_=batch.c.job_id.type),
+            batch.c.status.in_([sa.literal_column(f"'{status.value}'") for status in SERVED]),
+        )
+        return self._statement(query, columns)

@@ -1,0 +1,403 @@
+"""
+Acquiring a batch: serve what waits, else plan a new range, and record it as running; one turn of the inventory each.
+
+What a turn decides is `_Acquisition.decide`, in this order: a batch whose lease is over, a failed one that is due, a
+queued one, and last a new range from where the job stands. A new range is planned from an ordered, bounded read of the
+meta table: within the turn where meta table and inventory are one database, before it otherwise, and then only claimed
+if the job did not move (no remote system is asked while the job's turn is held). Items of a batch that is served again
+are read by their pinned uids after the turn, and compared with the pinned digest, so that attempt 2 sees what attempt 1
+saw or an error (P4).
+
+The inventory is the authority on everything; nothing is remembered between two acquires. A reply lost with a COMMIT is
+looked up by the token, which is made before the first statement (P8). What is *not* guaranteed: that two acquires see
+the same head, or that a batch is as heavy as its limit allows.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import logging
+import os
+import socket
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from . import lifecycle
+from .batch import BatchRow, Bounds, Item, JobRow, Kind, PlannedBatch, Status, digest
+from .call import Call, lease_of, table_of
+from .ending import end, failing, giving_back, looked_up
+from .errors import BatchintoryError, ClaimConflict, CommitUnknown, ConfigurationError, ItemError
+from .inventory import Change, InventoryBackend, Step, Turn, Written
+from .meta import MetaBackend
+from .planning import plan_batches
+from .retrying import persistently
+from .scanning import Scan
+from .uids import UidSet
+
+log = logging.getLogger("spark_batchintory")
+
+_ASIDE_PER_TURN = 100
+"""Oversize items set aside in one turn, so that a table full of them cannot hold the job for long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """
+    A batch that is running under our token, and its items.
+    """
+
+    row: BatchRow
+    items: Sequence[Item]
+
+
+def claim(backend: InventoryBackend, meta: MetaBackend, call: Call, *, shared: bool) -> Claimed | None:
+    """
+    Claim the next batch for `call`; None if there is nothing to do now.
+
+    Parameters
+    ----------
+    shared
+        Whether `meta` can read within the inventory's turn.
+
+    Raises
+    ------
+    ItemError
+        A meta row cannot be used, and nothing was claimed; or the items of a batch that was served again changed, and
+        that attempt was recorded as failed.
+    ConfigurationError
+        The table, a column or the job's filter is not what the call says; nothing was claimed.
+    InventoryUnavailable
+        The inventory was busy or away for too long; nothing was claimed.
+    """
+    meta.check(call.table)
+    while True:
+        acquisition = _Acquisition(meta, call, shared)
+        written = _written(backend, acquisition)
+        claimed = None if written is None else acquisition.claimed(written)
+        if claimed is not None:
+            return claimed
+        if row := _found(backend, acquisition, written):
+            return Claimed(row, _pinned_items(backend, meta, row))
+        if written is not None and not acquisition.goes_on:
+            return None
+
+
+def plan(backend: InventoryBackend, meta: MetaBackend, call: Call, batches: int) -> list[PlannedBatch]:
+    """
+    The next new ranges `call` would get, at most so many; writes nothing.
+    """
+    meta.check(call.table)
+    job = persistently(lambda: backend.job(call.key)) or JobRow(0, call.key.meta_table, call.key.job)
+    return list(itertools.islice(plan_batches(Scan(meta, call, job, None), call.limits), batches))
+
+
+def pinned_items(meta: MetaBackend, row: BatchRow) -> Sequence[Item]:
+    """
+    The items of a batch, read again by the uids that were pinned when it was made.
+
+    Raises
+    ------
+    ItemError
+        They are not what they were; names the uids that are gone, or the range in which some changed.
+    """
+    uids = UidSet.decode(row.uids)
+    table = table_of(row)
+    items = meta.rows(table, uids)
+    if digest(items) == row.digest:
+        return items
+    gone = UidSet.of(set(uids) - {item.uid for item in items})
+    what = (
+        f"uids {_shown(gone)} are gone from"
+        if len(gone)
+        else f"items with uids {_shown(uids)} have another location or weight in"
+    )
+    raise ItemError(
+        f"batch {row.id} of job {row.job!r} cannot be read as it was claimed: {what} meta table {table.name!r}; "
+        "restore them, or cancel the batch"
+    )
+
+
+def _shown(uids: UidSet) -> str:
+    text = uids.encode().removeprefix("r:")
+    return (
+        text
+        if len(text) <= 200 and not text.startswith("z:")
+        else f"{uids.values[0]}…{uids.values[-1]} ({len(uids)} of them)"
+    )
+
+
+def _written(backend: InventoryBackend, acquisition: _Acquisition) -> Written | None:
+    """
+    One turn, gone again on conflicts; None if the reply to its COMMIT was lost.
+    """
+
+    def turn() -> Written:
+        acquisition.look_ahead(backend)
+        return backend.transact(acquisition.call.key, acquisition.decide)
+
+    try:
+        return persistently(turn)
+    except CommitUnknown:
+        log.warning("the reply to a claim of %s was lost; looking it up", acquisition.call.key)
+        return None
+
+
+def _found(backend: InventoryBackend, acquisition: _Acquisition, written: Written | None) -> BatchRow | None:
+    """
+    The batch our token took: a retaken one, or one whose COMMIT was not answered.
+    """
+    if written is not None and acquisition.retaken is None:
+        return None
+    if written is not None:
+        return acquisition.retaken
+    return looked_up(lambda: backend.find_token(acquisition.token), f"whether {acquisition.call.key} was claimed")
+
+
+def _pinned_items(backend: InventoryBackend, meta: MetaBackend, row: BatchRow) -> Sequence[Item]:
+    """
+    Items of a batch we hold.
+
+    What keeps us from reading them ends the attempt, so that nobody has to wait for its lease.
+    """
+    try:
+        return persistently(lambda: pinned_items(meta, row))
+    except ItemError as error:
+        note = f"ItemError: {error}"
+        end(backend, row, Status.FAILED, lambda turn: failing(row, turn, logging=note))
+        raise
+    except BatchintoryError:
+        end(backend, row, Status.QUEUED, lambda turn: giving_back(row, turn))
+        raise
+
+
+class _Acquisition:
+    """
+    One acquire: its token, what it planned, and what its turn decided.
+    """
+
+    def __init__(self, meta: MetaBackend, call: Call, shared: bool) -> None:
+        self.call = call
+        self.token = uuid.uuid4().hex
+        self.retaken: BatchRow | None = None
+        self.goes_on = False
+        self._meta = meta
+        self._shared = shared
+        self._items: Sequence[Item] | None = None
+        self._ahead: tuple[JobRow | None, _Plan] | None = None
+
+    def look_ahead(self, backend: InventoryBackend) -> None:
+        """
+        Plan before the turn, where the meta table cannot be read within it.
+        """
+        if not self._shared:
+            job = backend.job(self.call.key)
+            planned = self._plan(job or JobRow(0, self.call.key.meta_table, self.call.key.job), None)
+            self._ahead = (job, planned)
+
+    def decide(self, turn: Turn) -> Step:
+        """
+        What this worker does in its turn.
+        """
+        self.retaken, self._items, self.goes_on = None, None, False
+        if turn.job.paused:
+            log.info("%s is paused", self.call.key)
+            return Step()
+        job = _agreed(turn.job, self.call)
+        killed: list[Change] = []
+        for row in turn.due():
+            dead = lifecycle.lost(row, now=turn.now) if row.status is Status.RUNNING else None
+            if dead is None:
+                return self._serve(row, killed, job, turn)
+            log.error("batch %s of %s is dead: its lease ran out %s times", row.id, self.call.key, dead.losses)
+            killed.append(Change(row, dead))
+        self.goes_on = bool(killed)
+        return self._new_range(killed, job, turn)
+
+    def claimed(self, written: Written) -> Claimed | None:
+        """
+        The new range this turn recorded; None if it recorded none.
+        """
+        if self._items is None:
+            return None
+        return Claimed(replace(written.step.inserts[-1], id=written.ids[-1]), self._items)
+
+    def _serve(self, row: BatchRow, killed: list[Change], job: JobRow, turn: Turn) -> Step:
+        self.retaken = lifecycle.retaken(
+            row,
+            now=turn.now,
+            token=self.token,
+            worker=worker_name(),
+            lease=lease_of(row),
+            job_identifier=self.call.job_identifier,
+        )
+        ended = [change.before for change in killed] + ([row] if row.status is Status.RUNNING else [])
+        return Step(
+            changes=[*killed, Change(row, self.retaken)],
+            attempts=[lifecycle.ended(one, now=turn.now, outcome="lost") for one in ended],
+            job=job,
+        )
+
+    def _new_range(self, killed: list[Change], job: JobRow, turn: Turn) -> Step:
+        planned = self._planned(job, turn)
+        inserts: list[BatchRow] = []
+        for piece in planned.aside:
+            job = self._append(inserts, job, piece, turn, Kind.ASIDE, Status.CANCELLED)
+        for piece in planned.dead:
+            job = self._append(inserts, job, piece, turn, Kind.RANGE, Status.DEAD)
+        if planned.batch is not None:
+            self._items = planned.batch.items
+            job = self._append(inserts, job, planned.batch, turn, Kind.RANGE, Status.RUNNING)
+        self.goes_on = self.goes_on or (planned.batch is None and bool(planned.dead))
+        if planned.scanned is not None and (job.scanned_through is None or planned.scanned > job.scanned_through):
+            job = replace(job, scanned_through=planned.scanned)
+        attempts = [lifecycle.ended(change.before, now=turn.now, outcome="lost") for change in killed]
+        return Step(inserts=inserts, changes=killed, attempts=attempts, job=job)
+
+    def _append(
+        self, inserts: list[BatchRow], job: JobRow, piece: PlannedBatch, turn: Turn, kind: Kind, status: Status
+    ) -> JobRow:
+        """
+        Add the row of one range, and the job as it stands after it.
+        """
+        running = status is Status.RUNNING
+        uids = piece.uids
+        inserts.append(
+            BatchRow(
+                job_id=job.id,
+                meta_table=job.meta_table,
+                job=job.job,
+                job_identifier=self.call.job_identifier,
+                batch_id_start=piece.batch_id_start,
+                batch_id_end=piece.batch_id_end,
+                batch_count=len(piece),
+                batch_weight=piece.weight,
+                status=status,
+                kind=kind,
+                uids=uids.encode(),
+                digest=digest(piece.items),
+                processing_start=turn.now,
+                processing_end=None if running else turn.now,
+                attempt=1 if running else 0,
+                config=self.call.config,
+                claim_number=job.claim_number + 1,
+                range_lo=job.next_uid,
+                max_attempts=self.call.max_attempts,
+                token=self.token if running else None,
+                worker=worker_name(),
+                due_at=turn.now + self.call.lease if running else None,
+                logging=None if running else _WHY[kind],
+            )
+        )
+        end = piece.batch_id_end
+        return replace(
+            job, frontier=end, scanned_through=max(end, job.scanned_through or end), claim_number=job.claim_number + 1
+        )
+
+    def _planned(self, job: JobRow, turn: Turn) -> _Plan:
+        if self._ahead is None:
+            return self._plan(job, turn.session)
+        seen, planned = self._ahead
+        if (seen and (seen.frontier, seen.scanned_through)) != (seen and (job.frontier, job.scanned_through)) or (
+            seen is None and job.claim_number
+        ):
+            raise ClaimConflict(f"another worker moved {self.call.key} while this one planned")
+        return planned
+
+    def _plan(self, job: JobRow, session: object) -> _Plan:
+        """
+        The next new range, with what has to be set aside on the way to it.
+        """
+        scan = Scan(self._meta, self.call, job, session)
+        dead: list[PlannedBatch] = []
+        for planned in plan_batches(scan, self.call.limits):
+            if not planned.set_aside:
+                return _Plan(planned, dead, self._skipped(job, session), scan.scanned_before(planned))
+            dead.append(planned)
+            if len(dead) == _ASIDE_PER_TURN:
+                break
+        else:
+            # What lies below a raised minimum was not looked at, and is set aside only together with a claim above it.
+            scanned = scan.scanned_through if dead or not self._is_raised(job) else None
+            return _Plan(None, dead, self._skipped(job, session) if dead else [], scanned)
+        return _Plan(None, dead, self._skipped(job, session), None)
+
+    def _is_raised(self, job: JobRow) -> bool:
+        """
+        Whether the call's minimum leaves out rows that the job, which has begun, did not come to yet.
+        """
+        lowest, reached = self.call.bounds.lowest, job.scanned_through
+        return lowest is not None and reached is not None and lowest > reached + 1
+
+    def _skipped(self, job: JobRow, session: object) -> list[PlannedBatch]:
+        """
+        What lies between the frontier and a minimum that was raised above it: set aside as one visible range.
+        """
+        lowest = self.call.bounds.lowest
+        if lowest is None or not self._is_raised(job):
+            return []
+        between = replace(self.call, bounds=Bounds(None, lowest - 1))
+        items = list(Scan(self._meta, between, job, session))
+        return [PlannedBatch(items)] if items else []
+
+
+_WHY = {
+    Kind.RANGE: "set aside: heavier than batch_weight, or of unusable weight (oversize='set_aside')",
+    Kind.ASIDE: "set aside: below a batch_id_min that was raised above the frontier",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """
+    A range to claim, oversize items and skipped ranges before it, and how far the filter was looked at.
+    """
+
+    batch: PlannedBatch | None
+    dead: Sequence[PlannedBatch]
+    aside: Sequence[PlannedBatch]
+    scanned: int | None
+
+
+def _agreed(job: JobRow, call: Call) -> JobRow:
+    """
+    The job with what this call says of its scope.
+
+    Raises
+    ------
+    ConfigurationError
+        Filter or columns are not those the job began with, and `accept_change` was not given.
+    """
+    columns, condition = call.table.cols.as_dict(), call.table.filter_text
+    begun = job.meta_columns is not None
+    if begun and not call.accept_change:
+        for what, before, now in (
+            ("meta_table_cols", dict(job.meta_columns or {}), columns),
+            ("meta_filter", job.meta_filter, condition),
+        ):
+            if before != now:
+                raise ConfigurationError(
+                    f"{call.key} works with {what}={before!r}; this call says {now!r}, "
+                    "which would change what is done. Use another job name, or pass accept_change=True"
+                )
+    lowest = call.bounds.lowest
+    if begun and job.lowest_bound is not None:
+        lowest = job.lowest_bound if lowest is None else min(lowest, job.lowest_bound)
+    elif begun:
+        lowest = None
+    if (job.meta_columns, job.meta_filter, job.lowest_bound) == (columns, condition, lowest):
+        return job
+    return replace(job, meta_columns=columns, meta_filter=condition, lowest_bound=lowest)
+
+
+@functools.lru_cache(maxsize=2)
+def _worker_name(process: int) -> str:
+    return f"{socket.gethostname()}:{process}"
+
+
+def worker_name() -> str:
+    """
+    How this process is called in the inventory, for people.
+    """
+    return _worker_name(os.getpid())

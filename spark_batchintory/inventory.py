@@ -1,0 +1,241 @@
+"""
+The inventory: what any store of batches must do. A handful of atomic operations, and no policy.
+
+A store serialises the workers of one job by *turns*. In a turn a worker sees the job's row, the inventory's clock and
+the batches that wait to be served; a pure function of that (`Decide`) answers with a `Step`, the rows to add and to
+change; the store applies the whole step or nothing. What to serve, when to retry and when a batch is dead is therefore
+decided once, above every store.
+
+A store that has locks takes the job's first and holds it through the turn; one that has none applies the step on the
+condition that the job did not move since it was read. Either way, of any number of workers whose steps touch the same
+rows at most one is applied from one state, and the others see `ClaimConflict`, `LeaseLost`, or a later state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeAlias
+
+from .batch import Act, AttemptRow, BatchRow, JobKey, JobRow, Status
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """
+    A row as it was read and as it becomes. Written only where id, status and token are still those of `before`.
+    """
+
+    before: BatchRow
+    after: BatchRow
+
+
+@dataclass(frozen=True, slots=True)
+class Publication:
+    """
+    A batch that succeeded, under the next number of its job; `replaces` names the batches a redo supersedes.
+    """
+
+    number: int
+    batch_id: int
+    replaces: Sequence[int] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """
+    Everything one turn writes, all of it or nothing.
+
+    Attributes
+    ----------
+    inserts
+        New batches; their ids are given by the store.
+    changes
+        Guarded changes; one that finds its row changed makes the whole step fail with `LeaseLost`.
+    job
+        The job's row as it becomes; None leaves it.
+    """
+
+    inserts: Sequence[BatchRow] = ()
+    changes: Sequence[Change] = ()
+    attempts: Sequence[AttemptRow] = ()
+    publications: Sequence[Publication] = ()
+    acts: Sequence[Act] = ()
+    job: JobRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """
+    A step that was applied.
+
+    `ids` are those of its inserts, in their order; `now` is the inventory's clock in that turn.
+    """
+
+    step: Step
+    ids: Sequence[int]
+    now: datetime
+
+
+class Turn(Protocol):
+    """
+    What one worker sees while it is its turn.
+    """
+
+    @property
+    def now(self) -> datetime:
+        """
+        The inventory's clock, naive UTC, read once for the whole turn.
+        """
+
+    @property
+    def job(self) -> JobRow:
+        """
+        The job as it is while nobody else can change it.
+        """
+
+    @property
+    def session(self) -> object:
+        """
+        What a meta backend of the same server may read through; None if it must use a connection of its own.
+        """
+
+    def due(self) -> Sequence[BatchRow]:
+        """
+        What may be served at `now`, at most one batch of each kind, in the order in which to serve.
+
+        A running batch whose lease is over, a failed one that is due, a queued one; of each the one that waits
+        longest. Cost does not depend on the history.
+        """
+
+    def row(self, batch_id: int) -> BatchRow | None:
+        """
+        One batch of this job; None if there is none with that id.
+        """
+
+
+Decide: TypeAlias = Callable[[Turn], Step]
+
+
+@dataclass(frozen=True, slots=True)
+class JobCounts:
+    """
+    What `status` needs to know of one job's batches.
+
+    Attributes
+    ----------
+    batches
+        Number of batches by status.
+    open_items, open_weight
+        Sums over queued, running and failed batches; the weight is None if one of them has none.
+    first_unfinished
+        Smallest first uid of a batch that is neither succeeded nor superseded; None if there is none.
+    first
+        Smallest first uid of any batch; None if there is none.
+    """
+
+    batches: dict[Status, int]
+    open_items: int = 0
+    open_weight: Any = 0
+    first_unfinished: int | None = None
+    first: int | None = None
+
+
+class InventoryBackend(Protocol):
+    """
+    A store of batches.
+
+    Every method is one atomic step. Errors of the driver arrive as ours: `ClaimConflict` (nothing was written, go
+    again), `InventoryUnavailable` (not reached, nothing was written), `CommitUnknown` (the connection broke while
+    committing: look, by token, before going again), `ConfigurationError` (no rights, no table, a wrong setting).
+    """
+
+    default_lease: timedelta
+    """Lease of a batch where neither call nor settings say one."""
+
+    def prepare(self) -> str:
+        """
+        Make the tables if they are missing, check them if not, and return the inventory's uuid.
+
+        A race of several first users is harmless.
+
+        Raises
+        ------
+        ConfigurationError
+            The table is somebody else's, or was written by another version and must be migrated.
+        """
+
+    def transact(self, key: JobKey, decide: Decide) -> Written:
+        """
+        Take the job's turn (recording a job never seen before), ask `decide`, apply its step.
+
+        `decide` is called with the turn held; it may be called again if the store goes again by itself, so it must be
+        pure. An exception from it is passed on and nothing is written.
+
+        Raises
+        ------
+        LeaseLost
+            A change found its row with another status or token. Nothing was written.
+        """
+
+    def beat(self, batch_id: int, token: str, lease: timedelta) -> datetime | None:
+        """
+        Extend the lease to `lease` from now, by the inventory's clock, and return its new end.
+
+        None if the token owns nothing.
+        """
+
+    def job(self, key: JobKey) -> JobRow | None:
+        """
+        The job's row as last committed; None if the inventory never saw it.
+        """
+
+    def jobs(self) -> Sequence[JobRow]:
+        """
+        All jobs, in the order in which they were first seen.
+        """
+
+    def find(self, batch_id: int) -> BatchRow | None:
+        """
+        A batch by id.
+        """
+
+    def find_token(self, token: str) -> BatchRow | None:
+        """
+        The batch whose last attempt has this token: what tells a lost reply from a claim that never was.
+        """
+
+    def batches(
+        self, *, job_id: int | None = None, status: Status | None = None, limit: int | None = None
+    ) -> Sequence[BatchRow]:
+        """
+        Batches in order of id; with `limit`, the last so many, in that order.
+        """
+
+    def attempts(self, batch_id: int) -> Sequence[AttemptRow]:
+        """
+        Ended attempts of a batch, in their order.
+        """
+
+    def touching(self, meta_table: str, uid: int) -> Sequence[BatchRow]:
+        """
+        Batches of any job over `meta_table` with ``batch_id_start <= uid <= batch_id_end``.
+
+        Not all of them hold the uid.
+        """
+
+    def counts(self, job_id: int) -> JobCounts:
+        """
+        The sums behind `status`.
+        """
+
+    def now(self) -> datetime:
+        """
+        The inventory's clock, naive UTC.
+        """
+
+    def close(self) -> None:
+        """
+        Let go of connections this store opened itself.
+        """

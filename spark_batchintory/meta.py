@@ -1,0 +1,235 @@
+"""
+The meta table: what a caller says of it, what its system must answer, and which of its rows can be used.
+
+A meta backend only reads. It is asked for bounded, ordered pages, never for a window over the backlog, so that the cost
+of a claim depends on the batch. Whether the rows it returns can be used is decided here, once, for all backends.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import operator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from decimal import Decimal
+from typing import Any, Protocol
+
+from .batch import Bounds, Item
+from .errors import ConfigurationError, ItemError
+from .uids import HIGHEST, LOWEST, UidSet
+from .weights import ExactWeight
+
+ROLES = ("uid", "item", "weight")
+"""What a caller maps to column names with `meta_table_cols`."""
+
+
+@dataclass(frozen=True, slots=True)
+class MetaColumns:
+    """
+    Names of the columns that hold `uid`, `item` and `weight`; no weight column means that weights are not known.
+    """
+
+    uid: str = "uid"
+    item: str = "item"
+    weight: str | None = "weight"
+
+    @classmethod
+    def of(cls, names: Mapping[str, str | None] | None) -> MetaColumns:
+        """
+        Columns from `meta_table_cols`; roles that are left out keep their own name.
+
+        Raises
+        ------
+        ConfigurationError
+            A key is not one of uid, item, weight, or a name is not text.
+        """
+        chosen = dict(names or {})
+        unknown = [role for role in chosen if role not in ROLES]
+        if unknown:
+            raise ConfigurationError(
+                f"meta_table_cols maps {', '.join(ROLES)} to column names; it does not know {unknown[0]!r}"
+            )
+        for role, name in chosen.items():
+            if not (isinstance(name, str) and name) and not (role == "weight" and name is None):
+                raise ConfigurationError(f"meta_table_cols[{role!r}] must be the name of a column, not {name!r}")
+        return cls(**chosen)  # type: ignore[arg-type]  # checked above
+
+    def as_dict(self) -> dict[str, str | None]:
+        """
+        The mapping a caller would pass as `meta_table_cols`.
+        """
+        return {"uid": self.uid, "item": self.item, "weight": self.weight}
+
+
+@dataclass(frozen=True, slots=True)
+class MetaTable:
+    """
+    A meta table as a caller describes it.
+
+    Attributes
+    ----------
+    name
+        Name of the table or view, ``schema.table`` where it lies in a schema. Progress belongs to this text, exactly as
+        given.
+    cols
+        Names of its columns: a `MetaColumns` or a mapping like `meta_table_cols`.
+    filter
+        Only rows that satisfy it are in scope: a SQL condition as text in the dialect of the system that reads the
+        table, or a SQLAlchemy expression. None is all rows.
+
+    Examples
+    --------
+    >>> MetaTable("landing.files", {"uid": "id", "item": "path"}).cols
+    MetaColumns(uid='id', item='path', weight='weight')
+    """
+
+    name: str
+    cols: MetaColumns = field(default_factory=MetaColumns)
+    filter: Any = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.name, str) or not self.name:
+            raise ConfigurationError(f"meta_table_name must be the name of a table, not {self.name!r}")
+        if not isinstance(self.cols, MetaColumns):
+            object.__setattr__(self, "cols", MetaColumns.of(self.cols))
+
+    @property
+    def filter_text(self) -> str | None:
+        """
+        The filter as it is stored with the job and compared on later calls.
+        """
+        if self.filter is None or isinstance(self.filter, str):
+            return self.filter
+        return str(self.filter.compile(compile_kwargs={"literal_binds": True}))
+
+    @property
+    def unfiltered(self) -> MetaTable:
+        """
+        The same table with every row in scope: how pinned uids are read again.
+        """
+        return replace(self, filter=None) if self.filter is not None else self
+
+
+class MetaBackend(Protocol):
+    """
+    What a system that holds meta tables must answer.
+
+    Rows are as they were last committed; nothing is cached between calls.
+
+    A `session` is what the inventory's turn offers (`inventory.Turn.session`); a backend that can read within it does,
+    so that planning needs no second connection, and any other ignores it.
+    """
+
+    def check(self, table: MetaTable) -> None:
+        """
+        Make sure that `table` exists, has its columns, and that its uid column holds whole numbers.
+
+        Raises
+        ------
+        ConfigurationError
+            Names the table and the column, and lists those there are.
+        ItemError
+            A uid is NULL, so that no range could ever hold its row.
+        """
+
+    def page(
+        self, table: MetaTable, after: int | None, upto: int | None, size: int, session: object = None
+    ) -> Sequence[Item]:
+        """
+        The first `size` rows in scope with ``after < uid <= upto``, in uid order; fewer only if there are no more.
+
+        None leaves a side open. Rows are as the database has them: `usable` is the caller's to apply.
+        """
+
+    def head(self, table: MetaTable, session: object = None) -> int | None:
+        """
+        The largest uid there is, in scope or not; None if the table is empty.
+        """
+
+    def rows(self, table: MetaTable, uids: UidSet) -> Sequence[Item]:
+        """
+        The rows with these uids, whatever the filter, in uid order; uids that are gone are left out.
+        """
+
+    def amount(self, table: MetaTable, after: int | None, bounds: Bounds) -> tuple[int, ExactWeight | None]:
+        """
+        Number and weight of the rows in scope above `after` and within `bounds`.
+
+        The weight is None where it cannot be summed.
+        """
+
+    def uids_of(self, table: MetaTable, item: str) -> Sequence[int]:
+        """
+        The uids under which `item` is listed, in order.
+        """
+
+    def close(self) -> None:
+        """
+        Let go of connections this backend opened itself.
+        """
+
+
+def usable(rows: Iterable[Sequence[Any]], table: MetaTable, after: int | None) -> list[Item]:
+    """
+    Rows of a page as items, after making sure that they can be used.
+
+    Parameters
+    ----------
+    after
+        Largest uid before this page; the first row must lie above it.
+
+    Raises
+    ------
+    ItemError
+        A uid is not a whole number of 64 bits or occurs twice, or a location is NULL; names table, column and uid.
+        Nothing was claimed.
+    """
+    rows = rows if isinstance(rows, list) else list(rows)
+    lowest = LOWEST - 1 if after is None else after
+    uids = [row[0] for row in rows]
+    if set(map(type, uids)) <= {int} and {type(row[1]) for row in rows} <= {str} and _is_increasing(uids, lowest):
+        return [Item._make(row) for row in rows]
+    return list(_mended(rows, table, lowest))
+
+
+def _is_increasing(uids: Sequence[int], lowest: int) -> bool:
+    inside = not uids or lowest < uids[0] <= uids[-1] <= HIGHEST
+    return inside and all(map(operator.lt, uids, itertools.islice(uids, 1, None)))
+
+
+def _mended(rows: Iterable[Sequence[Any]], table: MetaTable, lowest: int) -> Iterator[Item]:
+    """
+    Rows one by one: what a driver spells differently is put right, what cannot be used is refused.
+    """
+    for row in rows:
+        uid = row[0] if type(row[0]) is int and row[0] <= HIGHEST else _whole(row[0], table)
+        if uid <= lowest:
+            raise ItemError(
+                f"uid {uid} occurs twice in column {table.cols.uid!r} of meta table {table.name!r}; uids must be unique"
+            )
+        yield Item(uid, row[1] if type(row[1]) is str else _location(row[1], uid, table), row[2])
+        lowest = uid
+
+
+def _whole(uid: object, table: MetaTable) -> int:
+    if isinstance(uid, Decimal) and uid.is_finite() and uid == uid.to_integral_value() and LOWEST <= uid <= HIGHEST:
+        return int(uid)
+    raise ItemError(
+        f"column {table.cols.uid!r} of meta table {table.name!r} holds {uid!r}, "
+        "which is not a whole number of 64 bits; name another uid column in meta_table_cols, or mend the row"
+    )
+
+
+def _location(item: object, uid: int, table: MetaTable) -> str:
+    """
+    The location as text; tables of results hold JSON or ids, which are spelled as JSON spells them.
+    """
+    if item is None:
+        raise ItemError(
+            f"uid {uid} of meta table {table.name!r} has no location: column {table.cols.item!r} is NULL; "
+            "mend or filter the row"
+        )
+    if isinstance(item, bytes):
+        return item.decode("utf-8", "surrogateescape")
+    return json.dumps(item) if isinstance(item, dict | list) else str(item)

@@ -1,0 +1,149 @@
+"""
+Opening an inventory: from settings to the object every call goes through.
+
+This is where backends are chosen, and the only place that knows them all. Nothing is opened before it is used. The
+functions of the package (`acquire_batch`, `process`, …) work on one inventory of their own, made from the settings of
+`configure` when first needed; `open_inventory` makes others beside it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .connections import Connection, same_server
+from .errors import ConfigurationError
+from .handle import Batch
+from .opened import Inventory
+from .settings import Settings, inventory_connection, load_settings, meta_connection
+
+if TYPE_CHECKING:
+    pass
+
+log = logging.getLogger("spark_batchintory")
+
+
+def open_inventory(
+    conn: Any = None, meta: Any = None, spark: Any = None, *, settings: Mapping[str, Any] | None = None
+) -> Inventory:
+    """
+    An inventory beside the configured one; what is None comes from the settings.
+
+    Parameters
+    ----------
+    conn, meta
+        Where inventory and meta tables are, as `INVENTORY_CONN` and `META_CONN`; with `conn` alone, the meta tables are
+        there too.
+    spark
+        The session that Delta inventories and Spark meta tables work in; SQL needs none.
+    settings
+        Further settings by name, as in `configure`.
+
+    Raises
+    ------
+    ConfigurationError
+        A connection or setting cannot be understood, or names a system that is not supported.
+
+    Examples
+    --------
+    >>> with open_inventory("sqlite://") as inventory:
+    ...     len(inventory.status())
+    0
+    """
+    given = dict(settings or {})
+    if conn is not None:
+        given["INVENTORY_CONN"] = conn
+        given.setdefault("META_CONN", conn)
+    if meta is not None:
+        given["META_CONN"] = meta
+    if given:
+        return _opened(load_settings(_state.dot_env, {**_state.given, **given}))
+    return _opened(_state.settings or load_settings())
+
+
+def configure(dot_env: str | os.PathLike[str] | None = None, settings: Mapping[str, Any] | None = None) -> None:
+    """
+    Set what the functions of this package work with; the latest call holds.
+
+    Order: `settings`, environment (``SPARK_BATCHINTORY_<NAME>``, ``PYBATCHINTORY_<NAME>``), the dotenv file, defaults.
+
+    Raises
+    ------
+    ConfigurationError
+        A name is unknown or a value cannot be used; the former settings stay.
+    """
+    loaded = load_settings(dot_env, settings)
+    with _state.lock:
+        former, _state.inventory = _state.inventory, None
+        _state.settings, _state.dot_env, _state.given = loaded, dot_env, dict(settings or {})
+    if former is not None and not former.held():
+        former.close()
+
+
+def current_inventory() -> Inventory:
+    """
+    The inventory that the functions of this package work with; opened when first asked for.
+    """
+    with _state.lock:
+        if _state.inventory is None:
+            _state.inventory = _opened(_state.settings or load_settings())
+        return _state.inventory
+
+
+def read_batch(batch_id: int) -> Batch:
+    """
+    A batch of the configured inventory by id, for reading only.
+    """
+    return current_inventory().read_batch(batch_id)
+
+
+class _State:
+    """
+    What `configure` set, and the inventory opened from it.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.settings: Settings | None = None
+        self.dot_env: str | os.PathLike[str] | None = None
+        self.given: dict[str, Any] = {}
+        self.inventory: Inventory | None = None
+
+
+_state = _State()
+
+
+def _opened(settings: Settings) -> Inventory:
+    from .backends.sql_inventory import SqlInventory
+
+    place, meta_place = inventory_connection(settings), meta_connection(settings)
+    database = _database(place, settings.ISOLATION_LEVEL, settings)
+    shared = same_server(place, meta_place) or place == meta_place
+    meta_database = (
+        database
+        if shared and settings.ISOLATION_LEVEL != "SERIALIZABLE"
+        else _database(meta_place, "READ COMMITTED", settings)
+    )
+    from .backends.sql_meta import SqlMeta
+
+    backend = SqlInventory(database, table_name=settings.INVENTORY_TABLE_NAME, schema=settings.INVENTORY_CONN_SCHEMA)
+    return Inventory(
+        backend,
+        SqlMeta(meta_database),
+        settings,
+        shared=meta_database is database,
+        secrets=(*place.secrets, *meta_place.secrets),
+    )
+
+
+def _database(place: Connection, isolation_level: str, settings: Settings) -> Any:
+    from .backends.sql_engine import Database
+
+    if place.kind != "sql":
+        raise ConfigurationError(
+            f"{place} is no SQL database, and inventories and meta tables elsewhere are not supported by this version"
+        )
+    return Database(place, isolation_level=isolation_level, debug=settings.DEBUG)

@@ -1,0 +1,205 @@
+"""
+Working through a job: claim, call, end, repeat; one worker or several threads.
+
+A batch that `process` claimed is ended by `process`, whatever happens: succeeded, failed with the error, or given back
+when the process is told to stop. With several workers the first error (``on_error="raise"``) lets the others finish the
+batch they are in.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from .errors import ConfigurationError
+from .handle import Batch
+from .weights import ExactWeight, add
+
+Acquire = Callable[[], "Batch | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """
+    What a run of `process` did. `weight` leaves out batches of unusable weight.
+    """
+
+    succeeded: int = 0
+    failed: int = 0
+    items: int = 0
+    weight: ExactWeight = 0
+    batch_ids: tuple[int, ...] = ()
+
+    @property
+    def batches(self) -> int:
+        """
+        Number of batches that were processed.
+        """
+        return self.succeeded + self.failed
+
+    def __str__(self) -> str:
+        done = f"{self.succeeded} succeeded, {self.failed} failed"
+        return f"batches: {self.batches} ({done}), items: {self.items:,}, weight: {self.weight:,}"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """
+    How `process` goes about it; see `Inventory.process`.
+    """
+
+    iterations: int | None
+    workers: int
+    on_error: str
+    on_acquired: Callable[[Batch], None] | None = None
+    on_finished: Callable[[Batch], None] | None = None
+
+    def __post_init__(self) -> None:
+        if self.on_error not in ("raise", "continue"):
+            raise ConfigurationError(f"on_error must be 'raise' or 'continue', not {self.on_error!r}")
+        if not isinstance(self.workers, int) or self.workers < 1:
+            raise ConfigurationError(f"workers must be a whole number of 1 or more, not {self.workers!r}")
+
+
+class Bar(Protocol):
+    """
+    What shows progress; entered before the first batch.
+    """
+
+    def advance(self, batch: Batch) -> None:
+        """
+        One batch was ended.
+        """
+
+
+def checked_steps(iterations: int | None, prefetch: int) -> None:
+    """
+    Refuse numbers of steps that make no sense.
+    """
+    for name, value in (("iterations", iterations), ("prefetch", prefetch)):
+        if value is not None and (
+            not isinstance(value, int) or isinstance(value, bool) or value < (name == "prefetch")
+        ):
+            raise ConfigurationError(f"{name} must be a whole number, not {value!r}")
+
+
+def acquired(acquire: Acquire, iterations: int | None) -> Iterator[Batch]:
+    """
+    Batches, claimed when asked for, until there is nothing to do.
+    """
+    step = 0
+    while iterations is None or step < iterations:
+        batch = acquire()
+        if batch is None:
+            return
+        yield batch
+        step += 1
+
+
+def process(
+    acquire: Acquire, func: Callable[[Batch], Any], plan: Plan, bar: AbstractContextManager[Bar | None]
+) -> Summary:
+    """
+    Run `func` over all batches `acquire` gives, with ``plan.workers`` threads.
+    """
+    with bar as shown:
+        run = _Run(acquire, func, plan, shown)
+        if plan.workers == 1:
+            run.work()
+        else:
+            with ThreadPoolExecutor(plan.workers, thread_name_prefix="batchintory") as pool:
+                for outcome in [pool.submit(run.work) for _ in range(plan.workers)]:
+                    outcome.result()
+    return run.summary
+
+
+@dataclass(slots=True)
+class _Run:
+    """
+    One run of `process`, shared by its threads.
+    """
+
+    acquire: Acquire
+    func: Callable[[Batch], Any]
+    plan: Plan
+    bar: Bar | None
+    summary: Summary = field(default_factory=Summary)
+    _started: int = 0
+    _stopped: bool = False
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def work(self) -> None:
+        """
+        Process batches until there are none, the iterations are used up, or a thread met an error.
+        """
+        while self._may_start():
+            try:
+                batch = self.acquire()
+                if batch is None:
+                    return
+                self._one(batch)
+            except BaseException:
+                self._stopped = True
+                raise
+
+    def _may_start(self) -> bool:
+        with self._lock:
+            if self._stopped or (self.plan.iterations is not None and self._started >= self.plan.iterations):
+                return False
+            self._started += 1
+            return True
+
+    def _one(self, batch: Batch) -> None:
+        try:
+            with batch:
+                if self.plan.on_acquired is not None:
+                    self.plan.on_acquired(batch)
+                value = self.func(batch)
+                if batch.success is None:
+                    batch.succeeded(result=value if isinstance(value, dict) else None)
+        except Exception:
+            self._count(batch)
+            if self.plan.on_error == "raise":
+                raise
+        else:
+            self._count(batch)
+
+    def _count(self, batch: Batch) -> None:
+        with self._lock:
+            good = batch.success is True
+            self.summary = Summary(
+                succeeded=self.summary.succeeded + good,
+                failed=self.summary.failed + (not good),
+                items=self.summary.items + batch.count,
+                weight=add(self.summary.weight, batch.weight or 0),
+                batch_ids=(*self.summary.batch_ids, batch.id),
+            )
+            if self.bar is not None:
+                self.bar.advance(batch)
+        if self.plan.on_finished is not None:
+            self.plan.on_finished(batch)
+
+
+def bar_for(progress: bool | None, status: Callable[[], Any]) -> AbstractContextManager[Bar | None]:
+    """
+    A progress bar over the backlog, or nothing where nobody looks.
+    """
+    if progress or (progress is None and _somebody_looks()):
+        from .progress_bar import BacklogBar
+
+        return BacklogBar(status)
+    return nullcontext()
+
+
+def _somebody_looks() -> bool:
+    """
+    Whether output goes to a terminal, or to a notebook that can show a bar.
+    """
+    in_notebook = "ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None
+    return in_notebook or sys.stderr.isatty()

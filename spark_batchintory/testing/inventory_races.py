@@ -1,0 +1,190 @@
+"""
+Many workers at once: ranges tile, tokens decide, numbers are dense, and nobody meets an error he cannot go on from.
+"""
+
+from __future__ import annotations
+
+import itertools
+
+from spark_batchintory.batch import BatchRow, JobKey, Status
+from spark_batchintory.inventory import InventoryBackend, Step
+from spark_batchintory.testing.clock import SteppedClock
+from spark_batchintory.testing.steps import (
+    JOB,
+    MINUTE,
+    OTHER,
+    Connect,
+    RawStore,
+    at_once,
+    change,
+    claim,
+    fail,
+    patiently,
+    queue,
+    succeed,
+    take_over,
+    won,
+)
+
+WORKERS = 6
+EACH = 8
+
+
+class RacesContract:
+    """
+    Real threads, each on a backend of its own, through the same store.
+    """
+
+    def test_a_job_is_recorded_once_under_a_race(
+        self, inventory: InventoryBackend, connect: Connect, raw: RawStore
+    ) -> None:
+        """
+        P2: of many workers who begin the same jobs at the same moment, all work on one row per job.
+        """
+        keys = [JobKey("files", f"job {n}") for n in range(5)]
+
+        def work(backend: InventoryBackend) -> None:
+            for key in keys:
+                patiently(backend.transact, key, lambda turn: Step())
+
+        at_once(connect, WORKERS, work)
+
+        assert sorted(row["job"] for row in raw.jobs()) == [key.job for key in keys]
+
+    def test_claims_tile(self, inventory: InventoryBackend, connect: Connect, raw: RawStore) -> None:
+        """
+        P2: ranges of a job have no gap and no overlap, whoever claims them, and every claim has a number of its own.
+        """
+        rows = itertools.chain.from_iterable(
+            at_once(connect, WORKERS, lambda backend: [patiently(claim, backend) for _ in range(EACH)])
+        )
+
+        claimed = sorted((row.batch_id_start, row.batch_id_end) for row in rows)
+        assert claimed == [(5 * n, 5 * n + 4) for n in range(WORKERS * EACH)]
+        stored = sorted(raw.batches(), key=lambda row: row["claim_number"])
+        assert [row["claim_number"] for row in stored] == list(range(1, WORKERS * EACH + 1))
+        assert [(row["batch_id_start"], row["batch_id_end"]) for row in stored] == claimed
+        assert len({row["token"] for row in stored}) == WORKERS * EACH
+        assert raw.jobs()[0]["frontier"] == 5 * WORKERS * EACH - 1
+
+    def test_jobs_are_claimed_side_by_side(self, inventory: InventoryBackend, connect: Connect, raw: RawStore) -> None:
+        """
+        P2: workers of different jobs get in each other's way no more than the store demands, and never in the data.
+        """
+        names = itertools.count()
+
+        def work(backend: InventoryBackend) -> None:
+            key = JobKey("files", f"job {next(names) % 3}")
+            for _ in range(EACH):
+                patiently(succeed, backend, patiently(claim, backend, key))
+
+        at_once(connect, WORKERS, work)
+
+        for job in raw.jobs():
+            ranges = sorted(row["batch_id_start"] for row in raw.batches() if row["job_id"] == job["id"])
+            assert ranges == [5 * n for n in range(2 * EACH)]
+            assert job["publish_number"] == 2 * EACH
+
+    def test_publications_are_dense_and_in_commit_order(
+        self, inventory: InventoryBackend, connect: Connect, raw: RawStore
+    ) -> None:
+        """
+        P5: every success has the next number of its job, none is skipped or given twice, whatever order they finish in.
+        """
+        numbers: list[int] = []
+
+        def work(backend: InventoryBackend) -> None:
+            for key in (JOB, OTHER):
+                rows = [patiently(claim, backend, key) for _ in range(EACH // 2)]
+                numbers.extend(patiently(succeed, backend, row).publish_number or 0 for row in reversed(rows))
+
+        at_once(connect, WORKERS, work)
+
+        count = WORKERS * EACH // 2
+        by_batch = {row["id"]: row["publish_number"] for row in raw.batches()}
+        for job in raw.jobs():
+            mine = [row for row in raw.publications() if row["job_id"] == job["id"]]
+            assert [row["number"] for row in mine] == list(range(1, count + 1))
+            assert all(by_batch[row["batch_id"]] == row["number"] for row in mine)
+            assert len({row["batch_id"] for row in mine}) == count
+        assert sorted(numbers) == sorted([*range(1, count + 1), *range(1, count + 1)])
+
+    def test_one_waiting_batch_goes_to_one_worker(
+        self, inventory: InventoryBackend, connect: Connect, raw: RawStore
+    ) -> None:
+        """
+        P2: of many who see the same batch waiting, one gets it; the others learn that they did not.
+        """
+        rows = queue(inventory, count=EACH)
+
+        def work(backend: InventoryBackend) -> list[BatchRow]:
+            return [taken for row in rows if (taken := won(take_over, backend, row))]
+
+        taken = list(itertools.chain.from_iterable(at_once(connect, WORKERS, work)))
+
+        assert sorted(row.id for row in taken) == sorted(row.id for row in rows)
+        assert {row["id"]: row["token"] for row in raw.batches()} == {row.id: row.token for row in taken}
+        assert {row["attempt"] for row in raw.batches()} == {1}
+
+    def test_rescue_and_success_at_the_same_instant(
+        self, inventory: InventoryBackend, connect: Connect, raw: RawStore, clock: SteppedClock
+    ) -> None:
+        """
+        P3: the owner comes back from the dead the moment another takes over: exactly one of them wins, each time.
+        """
+        rows = [claim(inventory) for _ in range(10 * EACH)]
+        clock.advance(2 * MINUTE)
+        roles = itertools.count()
+
+        def work(backend: InventoryBackend) -> set[int]:
+            attempt = succeed if next(roles) % 2 else take_over
+            return {row.id for row in rows if won(attempt, backend, row)}
+
+        first, second = at_once(connect, 2, work)
+
+        assert first | second == {row.id for row in rows}
+        assert not first & second
+        statuses = [row["status"] for row in raw.batches()]
+        assert len(raw.publications()) == statuses.count("succeeded")
+        assert len(raw.attempts()) == len(rows)
+
+    def test_beats_never_undo_a_finish(self, inventory: InventoryBackend, connect: Connect, raw: RawStore) -> None:
+        """
+        P3: a heartbeat thread that comes late leaves a finished or rescued batch as it is.
+        """
+        rows = [claim(inventory) for _ in range(2 * EACH)]
+        roles = itertools.count()
+
+        def work(backend: InventoryBackend) -> None:
+            finishes = next(roles) == 0
+            for row in rows:
+                if finishes:
+                    patiently(fail, backend, row)
+                else:
+                    patiently(backend.beat, row.id, row.token or "", 100 * MINUTE)
+
+        at_once(connect, 3, work)
+
+        delay = {row["due_at"] for row in raw.batches()}
+        assert {row["status"] for row in raw.batches()} == {"failed"}
+        assert delay == {inventory.now() + MINUTE}
+
+    def test_cancel_against_the_owner(self, inventory: InventoryBackend, connect: Connect, raw: RawStore) -> None:
+        """
+        P3: an operator cancels what its owner finishes at that moment: one of them wins, and the store says who.
+        """
+        rows = [claim(inventory) for _ in range(4 * EACH)]
+        roles = itertools.count()
+
+        def cancel(backend: InventoryBackend, row: BatchRow) -> BatchRow:
+            return change(backend, row, status=Status.CANCELLED, token=None, due_at=None)
+
+        def work(backend: InventoryBackend) -> set[int]:
+            attempt = succeed if next(roles) % 2 else cancel
+            return {row.id for row in rows if won(attempt, backend, row)}
+
+        first, second = at_once(connect, 2, work)
+
+        assert first | second == {row.id for row in rows}
+        assert not first & second
+        assert len(raw.publications()) == [row["status"] for row in raw.batches()].count("succeeded")

@@ -1,0 +1,404 @@
+"""
+A list of files as a DataFrame (`spark_batchintory.loading`): exactly those files, and nothing left in the session.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+
+from spark_batchintory.batch import Item
+from spark_batchintory.errors import ConfigurationError, ItemError
+from spark_batchintory.loading import FILE_FORMATS, load_files, session_of
+from spark_batchintory.paths import SkippedFile
+
+THRESHOLD = "spark.sql.sources.parallelPartitionDiscovery.threshold"
+PARALLELISM = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
+
+ODD_NAMES = [
+    "a b.txt",
+    "p%20q",
+    "p q",
+    "100%",
+    "#hash",
+    "a,b",
+    "a=b",
+    "a+b",
+    "a&b;c|d^e",
+    'it\'s "quoted"',
+    "caf\u00e9",
+    "cafe\u0301",
+    "\U0001f600",
+    "new\nline",
+    "tab\there",
+    " lead",
+    "trail ",
+    "no\u00a0break\u2028",
+    "[1]",
+    "1",
+    "{a,b}",
+    "star*",
+    "star",
+    "que?",
+    "open[",
+    "open{",
+    "close]",
+    "close}",
+    "back\\slash",
+    "backslash",
+    "_k=v.txt",
+    "$1",
+    "~",
+]
+
+
+def write(folder: Path, *names: str) -> list[Item]:
+    """
+    Text files that hold their own names, and the items that name them.
+    """
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(quote(name))
+    return [Item(uid, str(folder / name), 1) for uid, name in enumerate(names, start=1)]
+
+
+def lines(spark, items, **how):
+    return sorted(row.value for row in load_files(spark.read, items, format="text", **how).frame.collect())
+
+
+def names(*expected: str) -> list[str]:
+    return sorted(quote(name) for name in expected)
+
+
+@pytest.mark.parametrize("spelling", ["{}", "file:{}", "file://{}", "/{}"])
+def test_odd_names_are_that_file(spark, tmp_path, spelling):
+    """
+    Exact paths: each name is one file, never a pattern, an encoding or a list, with a scheme or without.
+    """
+    items = [item._replace(item=spelling.format(item.item)) for item in write(tmp_path, *ODD_NAMES)]
+
+    assert lines(spark, items) == names(*ODD_NAMES)
+
+
+@pytest.mark.parametrize("name", ["[1]", "{a,b}", "star*", "que?", "open[", "back\\slash", "p%20q", "a,b"])
+def test_an_odd_name_reads_no_neighbour(spark, tmp_path, name):
+    """
+    Exact paths: one item reads one file, whatever else lies beside it.
+    """
+    items = write(tmp_path, *ODD_NAMES)
+
+    assert lines(spark, [items[ODD_NAMES.index(name)]]) == names(name)
+
+
+def test_odd_folders_are_that_folder(spark, tmp_path):
+    """
+    Exact paths: the folders above a file may have odd names too, colons and hidden ones included.
+    """
+    inner = ["[1]/x", "1/x", "{a,b}/x", "a*/x", "ab/x", "12:30/x", "_hidden/x", ".dot/x", "k=v/x", "p%20q/x"]
+
+    assert lines(spark, write(tmp_path, *inner)) == names(*inner)
+
+
+def test_many_files_are_all_of_them(spark, tmp_path):
+    """
+    Exactness does not depend on how the files are listed: more than the 32 that Spark lists by itself.
+    """
+    many = [f"{n:03}.txt" for n in range(200)]
+
+    assert lines(spark, write(tmp_path, *many)) == names(*many)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"), [("{}", "{}"), ("{}", "file:{}"), ("file://{}", "file:{}"), ("{}", "//{}")]
+)
+def test_a_file_named_twice_is_read_once(spark, tmp_path, first, second):
+    """
+    P2: a file under two uids is read once and belongs to the lower one, however the two are spelled.
+    """
+    write(tmp_path, "x")
+    path = str(tmp_path / "x")
+    loaded = load_files(spark.read, [Item(2, first.format(path)), Item(1, second.format(path))], format="text")
+
+    assert [row.value for row in loaded.frame.collect()] == ["x"]
+    assert {f"file:{path}": 1} == {file: source.uid for file, source in loaded.owners().items()}
+
+
+def test_relative_items_lie_in_sparks_working_directory(spark, tmp_path):
+    """
+    An item without scheme and root means what it means to Spark, and is compared with others by where that is.
+    """
+    write(tmp_path, "x", "y")
+    above = os.path.relpath(tmp_path, os.getcwd())
+    items = [Item(1, f"{above}/x"), Item(2, str(tmp_path / "x")), Item(3, str(tmp_path / "y"))]
+
+    assert lines(spark, items) == names("x", "y")
+
+
+def test_root_is_put_before_items_without_a_scheme(spark, tmp_path):
+    """
+    `root=` says where items lie that are only names.
+    """
+    write(tmp_path, "a b", "e:f")
+    write(tmp_path / "elsewhere", "c")
+    items = [Item(1, "a b"), Item(2, "/e:f"), Item(3, f"file:{tmp_path}/elsewhere/c")]
+
+    frame = load_files(spark.read, items[::2], format="text", root=f"file://{tmp_path}/").frame
+    assert sorted(row.value for row in frame.collect()) == names("a b", "c")
+    assert load_files(spark.read, items[:2], format="text", root=str(tmp_path)).frame.schema.names == ["value"]
+
+
+@pytest.mark.parametrize("spelling", ["{}", "file:{}"])
+@pytest.mark.parametrize("listing", ["auto", "folders"])
+def test_missing_files_are_all_named(spark, tmp_path, spelling, listing):
+    """
+    Nothing is lost silently: every missing file is in the error, with its uid, before anything is read.
+    """
+    items = write(tmp_path, "a", "b", "c", "d")
+    (tmp_path / "b").unlink()
+    (tmp_path / "d").unlink()
+    items = [item._replace(item=spelling.format(item.item)) for item in items]
+
+    with pytest.raises(ItemError, match=r"batch 7: files are missing: uid 2: .*/b', uid 4: .*/d'\. missing_files="):
+        load_files(spark.read, items, format="text", listing=listing, title="batch 7")
+
+
+@pytest.mark.parametrize("spelling", ["{}", "file:{}"])
+@pytest.mark.parametrize("listing", ["auto", "folders"])
+@pytest.mark.parametrize("count", [5, 100])
+def test_missing_files_are_left_out_on_request(spark, tmp_path, spelling, listing, count):
+    """
+    `missing_files="skip"`: the others are read, and what was left out is recorded; the folder may be gone as well.
+    """
+    items = write(tmp_path, *[f"f{n}" for n in range(count)])
+    items = [item._replace(item=spelling.format(item.item)) for item in items]
+    gone = [Item(-1, spelling.format(f"{tmp_path}/no/such")), items[1], items[-1]]
+    for item in gone[1:]:
+        Path(item.item.removeprefix("file:")).unlink()
+
+    loaded = load_files(spark.read, [gone[0], *items], format="text", missing_files="skip", listing=listing)
+
+    kept = [f"f{n}" for n in range(count) if n not in {1, count - 1}]
+    assert sorted(row.value for row in loaded.frame.collect()) == names(*kept)
+    assert loaded.skipped == [SkippedFile(item.uid, item.item, "missing") for item in gone]
+
+
+@pytest.mark.parametrize("listing", ["auto", "folders"])
+def test_names_spark_ignores_are_an_error_or_recorded(spark, tmp_path, listing):
+    """
+    P1: a file that Spark drops without a word is never taken for read.
+    """
+    items = write(tmp_path, "a", "_b", ".c", "d._COPYING_", "_metadata", "_e=f")
+
+    with pytest.raises(ItemError, match=r"uid 2: .*_b', uid 3: .*\.c', uid 4: .*uid 5: .*_metadata'\. "):
+        load_files(spark.read, items, format="text", listing=listing)
+    loaded = load_files(spark.read, items, format="text", unreadable="skip", listing=listing)
+    assert sorted(row.value for row in loaded.frame.collect()) == names("a", "_e=f")
+    assert [(file.uid, file.reason) for file in loaded.skipped] == [
+        (2, "unreadable"),
+        (3, "unreadable"),
+        (4, "unreadable"),
+        (5, "unreadable"),
+    ]
+
+
+def test_the_rule_for_ignored_names_is_sparks(spark, tmp_path):
+    """
+    P1: the names we call unreadable are those whose rows Spark drops, no more and no fewer.
+    """
+    odd = ["_b", ".c", "d._COPYING_", "_metadata", "_metadata=1", "_common_metadata", "_e=f", ".g=h", "i", "_", "-j"]
+    items = write(tmp_path, *odd)
+    readable = []
+    for item in items:
+        rows = spark.read.text(item.item).collect()
+        readable += [item.uid] if rows else []
+
+    loaded = load_files(spark.read, items, format="text", unreadable="skip")
+
+    assert readable == [source.uid for source in loaded.sources]
+
+
+@pytest.mark.parametrize("spelling", ["{}", "{}/", "file:{}", "file:{}/"])
+@pytest.mark.parametrize("listing", ["auto", "folders"])
+def test_a_folder_means_the_files_in_it(spark, tmp_path, spelling, listing):
+    """
+    A folder as item: the files directly in it, not hidden ones, not those further down; ``k=v`` below adds no column.
+    """
+    write(tmp_path, "f/a", "f/b", "f/_SUCCESS", "f/.x", "f/k=1/c", "f/sub/d", "other", "_g/e")
+    items = [Item(uid, spelling.format(tmp_path / name)) for uid, name in enumerate(["f", "_g", "other"], start=1)]
+    items[2] = items[2]._replace(item=items[2].item.rstrip("/"))
+    items = [item for item in items if item.uid != 2 or item.item.endswith("/") or item.item.startswith("file:")]
+
+    loaded = load_files(spark.read, items, format="text", listing=listing)
+
+    expected = {"f/a": 1, "f/b": 1, "_g/e": 2, "other": 3}
+    expected = {name: uid for name, uid in expected.items() if uid in {item.uid for item in items}}
+    assert loaded.frame.columns == ["value"]
+    assert sorted(row.value for row in loaded.frame.collect()) == names(*expected)
+    assert {f"file:{tmp_path}/{name}": uid for name, uid in expected.items()} == {
+        file: source.uid for file, source in loaded.owners().items()
+    }
+
+
+def test_a_folder_with_only_partitions_beside_a_file_loses_nothing(spark, tmp_path):
+    """
+    P1: Spark would take ``k=v`` folders for a table and drop the file outside of them.
+    """
+    write(tmp_path, "f/k=1/c", "f/a", "z/other")
+
+    items = [Item(1, str(tmp_path / "f")), Item(2, str(tmp_path / "z" / "other"))]
+
+    assert lines(spark, items) == names("f/a", "z/other")
+
+
+def test_overlapping_items_are_refused(spark, tmp_path):
+    """
+    P2: a folder and a file in it would read the file twice.
+    """
+    items = [*write(tmp_path, "f/a"), Item(2, f"file:{tmp_path}/f")]
+
+    with pytest.raises(ItemError, match=r"overlap: uid 2 .*contains uid 1 "):
+        load_files(spark.read, items, format="text")
+
+
+@pytest.mark.parametrize("listing", ["auto", "folders"])
+def test_partition_folders_of_explicit_files_add_no_columns(spark, tmp_path, listing):
+    """
+    Columns are exactly the schema, also where files lie in ``k=v`` folders.
+    """
+    items = write(tmp_path, "k=1/a", "k=2/b", "c")
+
+    frame = load_files(spark.read, items, format="text", listing=listing).frame
+
+    assert frame.columns == ["value"]
+    assert sorted(row.value for row in frame.collect()) == names("k=1/a", "k=2/b", "c")
+
+
+def test_base_path_gives_the_partition_columns(spark, tmp_path):
+    """
+    An option the user sets is honoured: with ``basePath`` the folders become columns.
+    """
+    items = write(tmp_path, "k=1/a", "k=2/b")
+
+    frame = load_files(spark.read.option("basePath", str(tmp_path)), items, format="text").frame
+
+    assert sorted((row.value, row.k) for row in frame.collect()) == [(quote("k=1/a"), 1), (quote("k=2/b"), 2)]
+
+
+@pytest.mark.parametrize("listing", ["auto", "folders"])
+def test_when_nothing_is_left_the_schema_remains(spark, tmp_path, listing):
+    """
+    A batch whose files are all gone is an empty DataFrame of the schema that was given, or an error that asks for one.
+    """
+    gone = [Item(1, str(tmp_path / "gone.json")), Item(2, f"file:{tmp_path}/_hidden.json")]
+    skip = {"missing_files": "skip", "unreadable": "skip", "listing": listing}
+
+    frame = load_files(spark.read.schema("a INT, b STRING"), gone, format="json", **skip).frame
+
+    assert (frame.schema.simpleString(), frame.collect()) == ("struct<a:int,b:string>", [])
+    with pytest.raises(ItemError, match=r"batch 7: no file is left .*schema"):
+        load_files(spark.read, gone, format="json", title="batch 7", **skip)
+
+
+@pytest.mark.parametrize("before", [None, "7"])
+@pytest.mark.parametrize("spelling", ["{}", "file:{}", "{}/no"])
+def test_confs_are_left_as_they_were(spark, tmp_path, spelling, before):
+    """
+    The session's confs are the same after a call, set or not set, also when it raised.
+    """
+    items = [item._replace(item=spelling.format(item.item)) for item in write(tmp_path, *[str(n) for n in range(40)])]
+    for key in (THRESHOLD, PARALLELISM):
+        spark.conf.unset(key) if before is None else spark.conf.set(key, before)
+    try:
+        if spelling.endswith("no"):
+            with pytest.raises(ItemError):
+                load_files(spark.read, items, format="text")
+        else:
+            load_files(spark.read, items, format="text")
+        assert [before, before] == [spark.conf.get(THRESHOLD, None), spark.conf.get(PARALLELISM, None)]
+    finally:
+        for key in (THRESHOLD, PARALLELISM):
+            spark.conf.unset(key)
+
+
+def test_listing_many_files_is_bounded(spark, tmp_path):
+    """
+    P6: files without a scheme are listed by at most 16 tasks, not one each; local ones by none.
+    """
+    tracker = spark.sparkContext.statusTracker()
+
+    def jobs(items):
+        spark.sparkContext.setJobGroup("listing", "")
+        before = set(tracker.getJobIdsForGroup("listing"))
+        load_files(spark.read, items, format="text")
+        new = set(tracker.getJobIdsForGroup("listing")) - before
+        spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+        stages = [stage for job in new for stage in tracker.getJobInfo(job).stageIds]
+        return [tracker.getStageInfo(stage).numTasks for stage in stages]
+
+    items = write(tmp_path, *[str(n) for n in range(60)])
+
+    assert jobs(items) == [16]
+    assert jobs([item._replace(item=f"file:{item.item}") for item in items]) == []
+
+
+class _Refusing:
+    """
+    A session whose platform lets nobody set confs.
+    """
+
+    def __init__(self, spark):
+        self._spark = spark
+        self.conf = self
+
+    def get(self, key, default=None):
+        return default
+
+    def set(self, key, value):
+        raise RuntimeError("CONFIG_NOT_AVAILABLE")
+
+    def __getattr__(self, name):
+        return getattr(self._spark, name)
+
+
+def test_a_platform_that_refuses_confs_reads_the_same(spark, tmp_path):
+    """
+    Setting confs is for speed only: where it is refused, the result is the same.
+    """
+    many = [str(n) for n in range(40)]
+    items = write(tmp_path, *many)
+    reader = spark.read
+    reader._spark = _Refusing(spark)
+
+    frame = load_files(reader, items, format="text").frame
+
+    assert sorted(row.value for row in frame.toDF("value").collect()) == names(*many)
+
+
+def test_a_format_of_its_own_gets_the_paths_as_they_are(spark, tmp_path):
+    """
+    Any format that takes paths: outside of Spark's file sources nothing is escaped, listed or unfolded.
+    """
+    assert "delta" not in FILE_FORMATS
+    write(tmp_path, "f/k=1/c")
+    item = Item(1, str(tmp_path / "f"))
+
+    loaded = load_files(spark.read, [item], format="org.apache.spark.sql.execution.datasources.text.TextFileFormat")
+
+    assert loaded.frame.columns == ["value", "k"]
+
+
+def test_wrong_arguments_are_named(spark):
+    """
+    A misspelled argument is refused before anything is touched.
+    """
+    for name in ("missing_files", "unreadable", "listing"):
+        with pytest.raises(ConfigurationError, match=f"{name}='maybe' is none of"):
+            load_files(spark.read, [], format="text", **{name: "maybe"})
+    with pytest.raises(ConfigurationError, match="listing='folders'"):
+        load_files(spark.read, [Item(1, "/x")], format="rate", listing="folders")
+    with pytest.raises(ConfigurationError, match="shows no session"):
+        session_of(object())

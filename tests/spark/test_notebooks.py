@@ -1,0 +1,135 @@
+"""
+The notebooks run from the first cell to the last, and are committed without what they printed.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import psutil
+import pytest
+from nbclient import NotebookClient
+from traitlets.config import Config
+
+ROOT = Path(__file__).parents[2]
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+# Without folders to look for kernels in, "python3" is the Python of this run, and not one the user has installed.
+OWN_KERNEL = Config({"KernelSpecManager": {"kernel_dirs": []}})
+
+each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+@each_notebook
+def test_notebook_is_committed_without_outputs(path: Path) -> None:
+    """
+    A diff of a notebook shows what somebody wrote, and no output, count, or name of somebody's kernel.
+    """
+    notebook = nbformat.read(path, as_version=4)
+    nbformat.validate(notebook)
+    code = [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+    assert code
+    assert [cell.id for cell in code if cell.outputs or cell.execution_count is not None] == []
+    assert [cell.id for cell in notebook.cells if cell.metadata] == []
+    assert notebook.metadata.kernelspec == {"display_name": "Python 3", "language": "python", "name": "python3"}
+
+
+@each_notebook
+def test_notebook_runs_to_its_end(path: Path, notebook_run: NotebookRun) -> None:
+    """
+    Every cell runs without an error in a fresh kernel, and the kernel's processes, Spark's JVM among them, end with it.
+    """
+    notebook = notebook_run(path)
+
+    assert [cell.id for cell in notebook.cells if cell.cell_type == "code" and not cell.execution_count] == []
+    assert notebook_run.left_behind() == []
+
+
+def test_quickstart_shows_what_it_says(notebook_run: NotebookRun) -> None:
+    """
+    The quickstart's cells show what the text between them says: bounded batches, a retry, everything once (P4, P5, P7).
+    """
+    notebook = notebook_run(ROOT / "notebooks" / "01_quickstart.ipynb")
+    cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
+    shown = {name: _text(cell, "text/html", "text/plain") for name, cell in cells.items()}
+
+    assert "Batch 1" in shown["acquire"]
+    assert "20 events in <Batch 1 of job 'daily': uids 1–2, 2 items" in shown["read"]
+    assert re.findall(r"uids (\d)–(\d)", shown["rest"]) == [("3", "4"), ("5", "6"), ("7", "7")]
+    assert shown["rest"].endswith("and then: None\n")
+    assert shown["fail"].startswith("[8, 9]\n")
+    assert "failed: the connection broke" in shown["fail"]
+    assert "attempt 2, succeeded>" in shown["retry"]
+    assert "Row(events=90, amount=2475)" in shown["published"]
+    assert re.findall(r"\b(?:failed|succeeded)\b", _text(cells["trace"], "text/plain")) == ["failed", "succeeded"]
+
+
+class NotebookRun:
+    """
+    Runs each notebook once per test run, in a kernel of its own, and knows the processes that were started for it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._executed: dict[Path, Any] = {}
+        self._processes: set[psutil.Process] = set()
+
+    def __call__(self, path: Path) -> Any:
+        if path not in self._executed:
+            self._executed[path] = self._execute(path)
+        return self._executed[path]
+
+    def left_behind(self) -> list[psutil.Process]:
+        """
+        Processes that did not end within a minute.
+        """
+        return psutil.wait_procs(self._processes, timeout=60)[1]
+
+    def _execute(self, path: Path) -> Any:
+        notebook = nbformat.read(path, as_version=4)
+        before = set(psutil.Process().children(recursive=True))
+        client = NotebookClient(
+            notebook,
+            timeout=120,
+            kernel_name="python3",
+            config=OWN_KERNEL,
+            resources={"metadata": {"path": str(self._folder)}},
+            on_cell_executed=lambda **_: self._processes.update(
+                set(psutil.Process().children(recursive=True)) - before
+            ),
+        )
+        client.execute()
+        return notebook
+
+
+@pytest.fixture(scope="module")
+def notebook_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookRun]:
+    """
+    Execution in an empty folder, with no settings, profile or startup file of the user's.
+    """
+    folder = tmp_path_factory.mktemp("notebooks")
+    with pytest.MonkeyPatch.context() as patch:
+        for name in [name for name in os.environ if name.startswith(("SPARK_BATCHINTORY_", "PYBATCHINTORY_"))]:
+            patch.delenv(name)
+        patch.setenv("IPYTHONDIR", str(folder / "ipython"))
+        patch.setenv("PYTHONPATH", str(ROOT))
+        patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        patch.setenv("PYSPARK_PYTHON", sys.executable)
+        yield NotebookRun(folder)
+
+
+def _text(cell: Any, *kinds: str) -> str:
+    return "".join(_output_text(output, kinds) for output in cell.outputs)
+
+
+def _output_text(output: Any, kinds: Sequence[str]) -> str:
+    if output.output_type == "stream":
+        return str(output.text)
+    return "".join(str(output.data.get(kind, "")) for kind in kinds)

@@ -1,0 +1,371 @@
+"""
+The command line as a user meets it: verbs, forms of output, exit codes, and what it must not load or show.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+import types
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import spark_batchintory
+from spark_batchintory import cli, open_inventory
+
+COLS = {"uid": "id", "item": "path", "weight": "size"}
+FILES = {"meta_table_name": "files", "meta_table_cols": COLS}
+LONG_NAME = "/landing/" + "a" * 200 + ".json"
+
+
+@pytest.fixture
+def url(tmp_path, monkeypatch):
+    """
+    A SQLite inventory that the settings name, with ten files in its meta table.
+    """
+    for name in [name for name in os.environ if name.startswith(("SPARK_BATCHINTORY_", "PYBATCHINTORY_"))]:
+        monkeypatch.delenv(name)
+    database = tmp_path / "inventory.db"
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute("CREATE TABLE files (id INTEGER PRIMARY KEY, path TEXT, size INTEGER)")
+        files = [(uid, f"/landing/{uid}.json", 10 * uid) for uid in range(1, 10)]
+        connection.executemany("INSERT INTO files VALUES (?, ?, ?)", [*files, (10, LONG_NAME, 100)])
+    monkeypatch.setenv("SPARK_BATCHINTORY_INVENTORY_CONN", f"sqlite:///{database}")
+    return f"sqlite:///{database}"
+
+
+@pytest.fixture
+def begun(url):
+    """
+    The same after some work: batch 1 succeeded, batch 2 failed, batch 3 is running.
+    """
+    with open_inventory(url) as inventory:
+        inventory.acquire_batch("bronze", batch_count=3, **FILES).succeeded()
+        inventory.acquire_batch("bronze", batch_count=3, **FILES).failed("boom")
+        inventory.acquire_batch("bronze", batch_count=3, heartbeat=False, **FILES)
+    return url
+
+
+def run(*arguments):
+    return CliRunner().invoke(cli.app, list(arguments), prog_name="spark-batchintory")
+
+
+def rows(*arguments):
+    """
+    The rows of a call that must succeed, read from its one JSON document.
+    """
+    result = run(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+def shell(*arguments, script="from spark_batchintory.cli import main; main()", **settings):
+    """
+    The command in a process of its own, with pipes, and with warnings as errors.
+    """
+    path = os.pathsep.join([str(Path(spark_batchintory.__file__).parents[1]), os.environ.get("PYTHONPATH", "")])
+    return subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": path, **settings},
+    )
+
+
+class TestVerbs:
+    def test_status(self, begun):
+        """
+        P7: one row per job, with the columns of the API.
+        """
+        (row,) = rows("status")
+
+        assert (row["job"], row["head"], row["watermark"], row["running"], row["failed"]) == ("bronze", 10, 3, 1, 1)
+        assert rows("status", "bronze") == [row]
+
+    def test_batches(self, begun):
+        """
+        P7: all, by status (argument or option), or the newest so many.
+        """
+        assert [row["id"] for row in rows("batches", "bronze")] == [1, 2, 3]
+        assert [row["id"] for row in rows("batches", "bronze", "failed")] == [2]
+        assert [row["id"] for row in rows("batches", "bronze", "--status", "failed")] == [2]
+        assert [row["id"] for row in rows("batches", "bronze", "--limit", "2")] == [2, 3]
+
+    def test_attempts(self, begun):
+        """
+        P7: the attempts of a batch.
+        """
+        assert [(row["attempt"], row["outcome"]) for row in rows("attempts", "2")] == [(1, "failed")]
+        assert [(row["attempt"], row["outcome"]) for row in rows("attempts", "3")] == [(1, "running")]
+
+    def test_trace(self, begun):
+        """
+        P7: by location or by uid.
+        """
+        assert [(row["batch_id"], row["status"]) for row in rows("trace", "/landing/5.json")] == [(2, "failed")]
+        assert rows("trace", "--uid", "5") == rows("trace", "/landing/5.json")
+
+    def test_plan_of_a_new_job(self, url):
+        """
+        Behaviour: the arguments of acquiring as options; nothing is written.
+        """
+        options = ("--meta-table-name", "files", "--meta-table-cols", "uid=id,item=path,weight=size")
+        bounds = ("--batch-id-min", "2", "--batch-id-max", "9", "--meta-filter", "id <> 4")
+
+        planned = rows("plan", "silver", *options, *bounds, "--batch-weight", "110.5", "--batches", "2")
+
+        assert [(row["batch_id_start"], row["batch_id_end"], row["batch_weight"]) for row in planned] == [
+            (2, 5, 100),
+            (6, 6, 60),
+        ]
+        as_json = ("--meta-table-name", "files", "--meta-table-cols", json.dumps(COLS))
+        assert [row["batch_count"] for row in rows("plan", "silver", *as_json, "--batch-count", "4")] == [4, 4, 2]
+        assert run("status").exit_code == 3
+
+    def test_plan_of_a_job_that_has_begun_knows_its_table(self, begun):
+        """
+        Behaviour: what is left out is as the job works with it.
+        """
+        assert [row["batch_id_start"] for row in rows("plan", "bronze")] == [10]
+
+    def test_retry(self, begun):
+        """
+        Behaviour: failed batches by default; a dry run first, then for real, then nothing is left to do.
+        """
+        assert [row["id"] for row in rows("retry", "bronze", "--dry-run")] == [2]
+        assert [row["id"] for row in rows("retry", "bronze", "--reason", "disk was full")] == [2]
+        assert run("retry", "bronze").exit_code == 3
+        assert run("retry", "bronze", "dead").exit_code == 3
+        assert run("retry", "bronze", "--status", "dead").exit_code == 3
+
+    def test_cancel(self, begun):
+        """
+        Behaviour: a batch is set aside, and an operator's reason is kept.
+        """
+        assert [row["status"] for row in rows("cancel", "3", "--reason", "wrong schema")] == ["cancelled"]
+        assert [row["error"] for row in rows("attempts", "3")] == ["wrong schema"]
+        assert run("cancel", "3").exit_code == 3
+
+    def test_demo(self, url, monkeypatch):
+        """
+        Behaviour: the README's demo runs, and its outcome is the exit code.
+        """
+        stand_in = types.ModuleType("spark_batchintory.demo")
+        stand_in.main = lambda keep: 1 if keep == Path("here") else 0
+        monkeypatch.setitem(sys.modules, "spark_batchintory.demo", stand_in)
+        monkeypatch.setattr(spark_batchintory, "demo", stand_in, raising=False)
+
+        assert [run("demo").exit_code, run("demo", "--keep", "here").exit_code] == [0, 1]
+
+
+class TestExitCodes:
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("cancel", "1"),
+            ("cancel", "99"),
+            ("retry", "nope"),
+            ("plan", "new"),
+            ("plan", "new", "--meta-table-name", "nope"),
+            ("plan", "bronze", "--batch-id-min", "9", "--batch-id-max", "1"),
+        ],
+    )
+    def test_one_for_what_is_refused(self, begun, arguments):
+        """
+        Behaviour: our errors are told in one line on standard error, without a traceback.
+        """
+        result = run(*arguments)
+
+        assert result.exit_code == 1
+        assert result.stdout == ""
+        assert len(result.stderr.splitlines()) == 1
+        assert "Error: " in result.stderr
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            (),
+            ("nope",),
+            ("attempts",),
+            ("attempts", "x"),
+            ("batches", "bronze", "finished"),
+            ("batches", "bronze", "failed", "--status", "dead"),
+            ("retry", "bronze", "running"),
+            ("trace",),
+            ("trace", "/landing/5.json", "--uid", "5"),
+            ("plan", "bronze", "--meta-table-cols", "id"),
+            ("plan", "bronze", "--meta-table-cols", "key=id"),
+            ("plan", "bronze", "--batch-weight", "much"),
+            ("status", "--conn", "sqlite://"),
+        ],
+    )
+    def test_two_for_a_wrong_call(self, begun, arguments):
+        """
+        Behaviour: also without a verb, and for a connection as an argument, which others could read.
+        """
+        result = run(*arguments)
+
+        assert (result.exit_code, result.stdout) == (2, "")
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [
+            ("status", "nope"),
+            ("batches", "nope"),
+            ("batches", "bronze", "dead"),
+            ("attempts", "99"),
+            ("trace", "/nope"),
+            ("trace", "--uid", "10"),
+            ("plan", "bronze", "--batch-id-max", "9"),
+        ],
+    )
+    def test_three_for_nothing_found(self, begun, arguments):
+        """
+        Behaviour: no output but a note; with --json an empty list, which is a document too.
+        """
+        result = run(*arguments)
+
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert result.stderr
+        assert run(*arguments, "--json").stdout == "[]\n"
+
+    def test_of_a_connection_that_is_refused(self, url):
+        """
+        Behaviour: refused in one line, and the password of the connection is in none.
+        """
+        result = shell("status", SPARK_BATCHINTORY_INVENTORY_CONN="oracle://ann:hunter2hunter2@db/prod")
+
+        assert (result.returncode, result.stdout) == (1, "")
+        assert len(result.stderr.splitlines()) == 1
+        assert "hunter2" not in result.stderr
+
+    def test_of_an_error_that_is_not_ours(self, url):
+        """
+        Behaviour: whatever happens is told in one masked line; a traceback could quote anything.
+        """
+        script = (
+            "from spark_batchintory import cli\n"
+            "def broken(): raise RuntimeError('postgresql://ann:hunter2hunter2@db/prod')\n"
+            "cli.open_inventory = broken\n"
+            "cli.main()"
+        )
+
+        result = shell("status", script=script)
+
+        assert (result.returncode, result.stdout) == (1, "")
+        assert len(result.stderr.splitlines()) == 1
+        assert "hunter2" not in result.stderr
+
+
+class TestOutput:
+    def test_to_a_pipe_is_plain_and_never_wrapped(self, begun):
+        """
+        Behaviour: one line per row of any width, without escape codes, whatever the environment says of colours.
+        """
+        with open_inventory(begun) as inventory:
+            inventory.acquire_batch("bronze", heartbeat=False, **FILES)
+
+        result = shell("trace", "--uid", "10", COLUMNS="80", FORCE_COLOR="1", CLICOLOR_FORCE="1")
+
+        header, line = result.stdout.splitlines()
+        assert header.split()[:3] == ["job", "batch_id", "attempt"]
+        assert LONG_NAME in line
+        assert "\x1b" not in result.stdout + result.stderr
+
+    def test_that_cannot_be_spelled_is_escaped(self, url):
+        """
+        Behaviour: a name outside of the terminal's alphabet does not end the command.
+        """
+        with open_inventory(url) as inventory:
+            inventory.acquire_batch("caf\u00e9 \u2615", heartbeat=False, **FILES)
+
+        result = shell("status", PYTHONIOENCODING="ascii")
+
+        assert (result.returncode, "caf\\xe9" in result.stdout) == (0, True)
+
+    def test_on_a_terminal_is_drawn(self, begun):
+        """
+        Behaviour: a table on a wide terminal, one record below the other on a narrow one; names are no markup.
+        """
+        with closing(sqlite3.connect(begun.removeprefix("sqlite:///"))) as connection, connection:
+            connection.execute("UPDATE files SET path = '[red]5[/red].json' WHERE id = 5")
+
+        wide, narrow = on_terminal("trace", "--uid", "5", columns=200), on_terminal("status", columns=60)
+
+        assert "[red]5[/red].json" in wide
+        assert any("backlog_items" in line and line.split()[-1] == "7" for line in narrow.splitlines())
+
+    def test_reads_settings_from_a_file(self, begun, tmp_path):
+        """
+        Behaviour: --env-file names a dotenv file with the connection; a file that is missing is refused.
+        """
+        file = tmp_path / "settings.env"
+        file.write_text(f"SPARK_BATCHINTORY_INVENTORY_CONN={begun}\n")
+        without = {"SPARK_BATCHINTORY_INVENTORY_CONN": ""}
+
+        found = shell("--env-file", str(file), "status", "--json", script=_WITHOUT_CONN, **without)
+        missing = shell("--env-file", str(tmp_path / "nope.env"), "status", script=_WITHOUT_CONN, **without)
+
+        assert [row["job"] for row in json.loads(found.stdout)] == ["bronze"]
+        assert (missing.returncode, len(missing.stderr.splitlines())) == (1, 1)
+
+    def test_version(self):
+        """
+        Behaviour: says which version this is.
+        """
+        assert run("--version").stdout == f"{spark_batchintory.__version__}\n"
+
+
+_WITHOUT_CONN = (
+    "import os; del os.environ['SPARK_BATCHINTORY_INVENTORY_CONN']\nfrom spark_batchintory.cli import main; main()"
+)
+
+
+def on_terminal(*arguments, columns):
+    """
+    What the command writes to a pseudo-terminal of this width.
+    """
+    pty = pytest.importorskip("pty")
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns), "TERM": "xterm", "NO_COLOR": "1"}
+    script = "from spark_batchintory.cli import main; main()"
+    environment["PYTHONPATH"] = str(Path(spark_batchintory.__file__).parents[1])
+    with subprocess.Popen(
+        [sys.executable, "-c", script, *arguments], stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+    ):
+        os.close(theirs)
+        written = b"".join(iter(lambda: _read(ours), b""))
+    os.close(ours)
+    return written.decode()
+
+
+def _read(terminal):
+    try:
+        return os.read(terminal, 65536)
+    except OSError:  # Linux's way of saying that the other side is closed
+        return b""
+
+
+@pytest.mark.parametrize("library", ["pyspark", "rich", "psycopg", "pymysql", "jinja2"])
+def test_starts_without(begun, library):
+    """
+    Behaviour: no JVM, no driver of another database, and nothing that only a terminal needs.
+    """
+    script = (
+        "import sys\n"
+        "from spark_batchintory.cli import app\n"
+        "app(['status'], standalone_mode=False)\n"
+        f"print([name for name in sys.modules if name.split('.')[0] == {library!r}])"
+    )
+
+    result = shell(script=script)
+
+    assert result.stdout.splitlines()[-1] == "[]", result.stderr

@@ -1,0 +1,323 @@
+"""
+The pages against the code: names, columns and transitions that a page states are those there are.
+
+That the examples run, and print what is shown, is the root conftest's affair; here it is words, tables and drawings.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import fields, replace
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy.dialects import sqlite
+
+import spark_batchintory
+from spark_batchintory import lifecycle, retrying
+from spark_batchintory.backends.sql_schema import Tables, inventory_tables
+from spark_batchintory.batch import AttemptRow, BatchRow, Kind, Status
+from spark_batchintory.settings import Settings
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NOW = datetime(2024, 6, 1)  # noqa: DTZ001  # naive UTC, as in the inventory
+ROW = BatchRow(
+    job_id=1,
+    meta_table="landing.files",
+    job="daily",
+    batch_id_start=1,
+    batch_id_end=3,
+    batch_count=3,
+    batch_weight=6,
+    status=Status.RUNNING,
+    kind=Kind.RANGE,
+    uids="r:1-3",
+    digest="",
+    processing_start=NOW,
+    token="first",
+)
+
+
+def _page(name: str) -> str:
+    return (ROOT / name).read_text("utf-8")
+
+
+def _section(text: str, title: str) -> str:
+    """
+    What stands under a heading, up to the next one.
+    """
+    found = re.search(rf"^#+ {re.escape(title)}\n(.*?)(?=^#+ |\Z)", text, re.MULTILINE | re.DOTALL)
+    assert found, f"no section {title!r}"
+    return found[1]
+
+
+def _rows(text: str) -> list[list[str]]:
+    """
+    The cells of the tables in a text, headings left out.
+    """
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+    return [
+        row for row, below in zip(cells, [*cells[1:], [""]], strict=True) if not _is_rule(row) and not _is_rule(below)
+    ]
+
+
+def _is_rule(row: list[str]) -> bool:
+    return set("".join(row)) <= set("-: ") and "-" in "".join(row)
+
+
+def _names(cell: str) -> list[str]:
+    return re.findall(r"`([^`]+)`", cell)
+
+
+class TestStateMachine:
+    """
+    docs/state-machine.md.
+    """
+
+    def test_the_table_is_that_of_the_transitions(self) -> None:
+        """
+        P3: who reads when an event may happen reads what the code allows.
+        """
+        said = {
+            _names(event)[0]: frozenset(map(Status, _names(statuses)))
+            for event, statuses, *_ in _rows(_page("docs/state-machine.md"))
+        }
+
+        assert said == lifecycle.TRANSITIONS
+
+    def test_the_drawing_is_that_of_the_transitions(self) -> None:
+        """
+        P3: every arrow leaves a status in which its event may happen, and none is missing.
+        """
+        drawn = {event: {origin for origin, _ in arrows} for event, arrows in _arrows().items()}
+
+        assert drawn == {event: set(statuses) for event, statuses in lifecycle.TRANSITIONS.items()}
+
+    def test_the_drawing_knows_every_status(self) -> None:
+        """
+        P7: a status that an inventory shows is in the drawing.
+        """
+        drawn = {status for arrows in _arrows().values() for arrow in arrows for status in arrow}
+
+        assert drawn == set(Status)
+
+    @pytest.mark.parametrize("event", sorted(lifecycle.TRANSITIONS))
+    def test_arrows_end_where_the_rules_lead(self, event: str) -> None:
+        """
+        P3: following the rules from each status leads to exactly the ends that are drawn.
+        """
+        reached = {(status, end) for status in lifecycle.TRANSITIONS[event] for end in _ends(event, status)}
+
+        assert reached == _arrows()[event]
+
+    def test_numbers_of_the_retry_are_those_in_force(self) -> None:
+        """
+        The formula, the number of attempts and of lost leases on the page are the defaults.
+        """
+        text = _section(_page("docs/state-machine.md"), "When it is tried again")
+
+        assert timedelta(hours=1) == retrying.DELAY_CEILING
+        assert retrying.LOSS_LIMIT == 10
+        assert Settings.model_fields["RETRY_DELAY"].default == timedelta(seconds=60)
+        assert Settings.model_fields["MAX_ATTEMPTS"].default == ROW.max_attempts == 3
+        for words in ("min(1 h", "60 s by default", "3 by default", "the tenth"):
+            assert words in text
+
+
+def _arrows() -> dict[str, set[tuple[Status, Status]]]:
+    """
+    Event → (from, to) of every arrow between two statuses in the drawing.
+    """
+    drawing = re.search(r"```mermaid\n(.*?)```", _page("docs/state-machine.md"), re.DOTALL)
+    assert drawing
+    found: dict[str, set[tuple[Status, Status]]] = defaultdict(set)
+    for origin, end, event in re.findall(r"^ *(\w+) --> (\w+) : (\w+)", drawing[1], re.MULTILINE):
+        found[event].add((Status(origin), Status(end)))
+    return dict(found)
+
+
+def _ends(event: str, status: Status) -> set[Status]:
+    """
+    The statuses to which `event` may lead from `status`, with few and with many attempts behind it.
+    """
+    fresh = replace(ROW, status=status)
+    worn = replace(fresh, charged=fresh.max_attempts - 1, losses=retrying.LOSS_LIMIT - 1)
+    return {_after(event, row).status for row in (fresh, worn)}
+
+
+def _after(event: str, row: BatchRow) -> BatchRow:
+    rules: Mapping[str, Callable[[BatchRow], BatchRow]] = {
+        "claim": _claimed,
+        "succeed": lambda row: lifecycle.succeeded(row, now=NOW, number=1, result=None, logging=None),
+        "fail": lambda row: lifecycle.failed(row, now=NOW, delay=timedelta(0), result=None, logging=None),
+        "give_back": lambda row: lifecycle.given_back(row, now=NOW),
+        "cancel": lambda row: lifecycle.cancelled(row, now=NOW),
+        "retry": lambda row: lifecycle.made_due(row, now=NOW, more_attempts=1),
+    }
+    return rules[event](row)
+
+
+def _claimed(row: BatchRow) -> BatchRow:
+    dead = lifecycle.lost(row, now=NOW) if row.status is Status.RUNNING else None
+    return dead or lifecycle.retaken(
+        row, now=NOW, token="second", worker="w", lease=timedelta(minutes=1), job_identifier=None
+    )
+
+
+class TestTables:
+    """
+    docs/inventory-tables.md.
+    """
+
+    tables = inventory_tables("inventory", None, sqlite.dialect())
+
+    def test_every_table_has_its_section(self) -> None:
+        """
+        P7: who looks into the database finds each table explained.
+        """
+        titles = re.findall(r"^## (\w+)$", _page("docs/inventory-tables.md"), re.MULTILINE)
+
+        assert sorted(titles) == sorted(self.tables.metadata.tables)
+
+    @pytest.mark.parametrize("part", [field.name for field in fields(Tables) if field.name != "metadata"])
+    def test_columns_are_those_of_the_table(self, part: str) -> None:
+        """
+        P7: every column has its meaning on the page, in the order of the table, and no column is made up.
+        """
+        table = getattr(self.tables, part)
+        said = [_names(row[0])[0] for row in _rows(_section(_page("docs/inventory-tables.md"), table.name))]
+
+        assert said == list(table.columns.keys())
+
+    def test_statuses_kinds_and_outcomes_are_all_named(self) -> None:
+        """
+        P7: each value that stands in these columns stands on the page.
+        """
+        page = _page("docs/inventory-tables.md")
+        meanings = {_names(row[0])[0]: set(_names(row[1])) for row in _rows(page)}
+
+        outcomes = re.findall(r"\w+", (AttemptRow.__doc__ or "").split("`outcome` is ")[1])
+
+        assert {status.value for status in Status} <= meanings["status"]
+        assert {kind.value for kind in Kind} <= meanings["kind"]
+        assert set(outcomes) - {"or"} == meanings["outcome"]
+
+
+class TestReadme:
+    """
+    README.md, as far as it is no example.
+    """
+
+    def test_settings_are_those_there_are(self) -> None:
+        """
+        Every setting is in the table, or named beside the one it belongs to, and none is made up.
+        """
+        said = {
+            name
+            for row in _rows(_section(_page("README.md"), "Settings"))
+            for name in re.findall(r"\b[A-Z][A-Z_]{4,}\b", row[0] + row[1])
+        }
+
+        assert said - {"COMMITTED", "SERIALIZABLE"} == set(Settings.model_fields)
+
+    def test_arguments_are_those_there_are(self) -> None:
+        """
+        The table of arguments is the signature of `acquire_batch`.
+        """
+        said = [name for row in _rows(_section(_page("README.md"), "Acquiring")) for name in _names(row[0])]
+        signature = inspect.signature(spark_batchintory.Inventory.acquire_batch)
+
+        assert sorted(said) == sorted(set(signature.parameters) - {"self"})
+
+    def test_verbs_are_those_there_are(self) -> None:
+        """
+        The command line that the page shows is the command line.
+        """
+        from typer.main import get_command
+
+        from spark_batchintory.cli import app
+
+        verbs = set(get_command(app).commands)  # type: ignore[attr-defined]  # a group, since it has several
+
+        assert set(re.findall(r"`spark-batchintory (\w+)", _page("README.md"))) == verbs
+
+
+class TestAllPages:
+    """
+    Whatever page it is.
+    """
+
+    @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+    def test_links_lead_somewhere(self, page: Path) -> None:
+        """
+        A link within the repository names a file that is there, and a heading that is in it.
+        """
+        broken = [link for link in _links(page) if not _leads_somewhere(page, link)]
+
+        assert broken == []
+
+    def test_tests_that_are_named_exist(self) -> None:
+        """
+        P1 to P8: a test that a page refers to is there under that name.
+        """
+        named = {name for page in PAGES for name in re.findall(r"`([\w/]+\.py)::(\w+)`", page.read_text("utf-8"))}
+        missing = [(path, test) for path, test in sorted(named) if f"def {test}(" not in _page(path)]
+
+        assert named
+        assert missing == []
+
+    def test_every_promise_is_told(self) -> None:
+        """
+        All eight promises stand on their page, each with what shows it.
+        """
+        sections = re.split(r"^## ", _page("docs/promises.md"), flags=re.MULTILINE)[1:]
+
+        assert [section[:2] for section in sections] == [f"P{number}" for number in range(1, 9)]
+        assert all("**Holds" in section and "::test_" in section for section in sections)
+
+    def test_files_that_code_refers_to_exist(self) -> None:
+        """
+        A docstring that sends its reader to a page names one that is there.
+        """
+        named = {
+            name
+            for file in (ROOT / "spark_batchintory").rglob("*.py")
+            for name in re.findall(r"docs/[\w/.-]+\.md", file.read_text("utf-8"))
+        }
+
+        assert [name for name in sorted(named) if not (ROOT / name).is_file()] == []
+
+    @pytest.mark.parametrize("page", sorted((ROOT / "docs" / "decisions").glob("*.md")), ids=lambda page: page.name)
+    def test_decisions_are_short_and_complete(self, page: Path) -> None:
+        """
+        A decision fits a screen or two, and says what it was, why, and at what price.
+        """
+        text = page.read_text("utf-8")
+
+        assert len(text.splitlines()) < 60
+        assert text.startswith(f"# {int(page.name[:4])}. ")
+        for part in ("## Context", "## Options", "## Decision", "## Consequences"):
+            assert part in text
+
+
+def _links(page: Path) -> list[str]:
+    return [link for link in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")) if "://" not in link]
+
+
+def _leads_somewhere(page: Path, link: str) -> bool:
+    name, _, anchor = link.partition("#")
+    target = page if not name else (page.parent / name).resolve()
+    if name.endswith("performance.md"):  # written by `make bench`
+        return True
+    return target.is_file() and (not anchor or anchor in _anchors(target))
+
+
+def _anchors(page: Path) -> set[str]:
+    titles = re.findall(r"^#+ (.+)$", page.read_text("utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
