@@ -1,0 +1,398 @@
+"""
+A list of files as one DataFrame: exactly those files, by Spark's own source, on classic Spark and over Connect.
+
+What this module guarantees, for the formats in `FILE_FORMATS`
+
+- each file is read once, under its literal name, and nothing else is; a folder stands for the files directly in it;
+- columns are what the reader was told or infers: a ``k=v`` folder adds none, unless the caller gave ``basePath``;
+- a file that is not there, or that Spark would silently ignore, is an error or is left out, as asked, before the
+  DataFrame exists. A file that vanishes afterwards surfaces as Spark's own error when it is read;
+- the session's confs are as before when a call returns or raises. Meanwhile, with more than 32 files, other threads of
+  the session see other values of the two that bound how files are listed; only the speed of their listing depends on
+  them.
+
+Any other format (``delta``, a connector) is given the paths as they are: how it takes several, and what a folder means
+to it, is its own business.
+
+How it works: Spark's reader gets the escaped paths. `DataFrame.inputFiles` then tells whether one of them was a
+folder; if so, its files are listed without partition discovery and loaded by name, because a folder that has ``k=v``
+folders in it would make Spark add columns and drop the files outside of them. Nothing here needs py4j: a local disk is
+only looked at where the reader shows that Spark's driver is in this process's machine (classic).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
+from uuid import uuid4
+
+from .errors import ConfigurationError, ItemError
+from .paths import (
+    SkippedFile,
+    Source,
+    decoded,
+    distinct,
+    escaped,
+    files_in,
+    lie_in_folders,
+    listed,
+    needs_default,
+    never_read,
+    owners,
+    qualified,
+    shown_in,
+    sources,
+)
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
+
+    from .batch import Item
+
+OnTrouble: TypeAlias = Literal["fail", "skip"]
+Listing: TypeAlias = Literal["auto", "folders"]
+
+FILE_FORMATS = frozenset({"avro", "binaryfile", "csv", "image", "json", "libsvm", "orc", "parquet", "text", "xml"})
+"""Spark's own file sources, in lower case: each path is a file or a folder of files."""
+
+KEY = "_batchintory_file"
+"""Name of the column, in no result, that holds the decoded path of a row's file."""
+
+_RAW = "_batchintory_raw"
+# Read by SQL, so without a backslash: what that means there depends on spark.sql.parser.escapedStringLiterals.
+# url_decode takes "+" for a blank, which a path does not.
+_DECODED = f"regexp_replace(url_decode(replace({_RAW}, '+', '%2B')), '^([A-Za-z][A-Za-z0-9+.-]*):///', '$1:/') AS {KEY}"
+_DISCOVERY = "spark.sql.sources.parallelPartitionDiscovery."
+_FEW = 32  # Spark's own threshold: up to here it lists on the driver
+_NAMED_AT_MOST = 20
+_MIXED_FOLDERS = {"CONFLICTING_DIRECTORY_STRUCTURES", "CONFLICTING_PARTITION_COLUMN_NAMES"}
+
+_TROUBLE = {
+    "missing": "files are missing",
+    "unreadable": "Spark never reads files of these names (a leading dot or underscore, or ._COPYING_ at the end)",
+}
+_WAY_OUT = {
+    "missing": "missing_files='skip' leaves them out and records them",
+    "unreadable": "unreadable='skip' leaves them out and records them; a folder of such a name needs a slash after it",
+}
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFiles:
+    """
+    The DataFrame, the items it was made of, and what was left out.
+
+    `files` are the decoded paths of its files, None if Spark was not asked for them yet.
+    """
+
+    frame: DataFrame
+    sources: Sequence[Source]
+    files: Sequence[str] | None
+    skipped: Sequence[SkippedFile] = ()
+
+    def owners(self) -> dict[str, Source]:
+        """
+        The item each file belongs to, by decoded path.
+
+        Raises
+        ------
+        ItemError
+            A file belongs to no item, or to two: the platform spells paths in a way this library does not know.
+        """
+        files = _inputs(self.frame) if self.files is None else self.files
+        answer = owners(files, self.sources)
+        if strangers := [file for file in files if file not in answer]:
+            raise ItemError(f"cannot tell which item these files belong to: {strangers[:_NAMED_AT_MOST]}")
+        return answer
+
+
+def load_files(
+    reader: DataFrameReader,
+    items: Iterable[Item],
+    *,
+    format: str,
+    missing_files: OnTrouble = "fail",
+    unreadable: OnTrouble = "fail",
+    root: str | None = None,
+    listing: Listing = "auto",
+    title: str = "the batch",
+) -> LoadedFiles:
+    """
+    Exactly the files that `items` name, through `reader` with the schema and the options it has.
+
+    Parameters
+    ----------
+    format
+        A name Spark knows; set on `reader`, replacing what it had.
+    missing_files
+        ``fail`` or ``skip`` those that do not exist; names up to twenty of them, or leaves out all.
+    unreadable
+        ``fail`` or ``skip`` those whose names Spark ignores (`paths.never_read`).
+    root
+        Where items without a scheme lie; without it, in Spark's default file system, relative ones in its working
+        directory.
+    listing
+        ``folders`` lists the folders the files lie in, with all folders below, instead of asking for each file:
+        quicker where few folders hold little else, and a store answers slowly. The option ``basePath`` has no effect
+        then, and an empty folder counts as missing.
+    title
+        Names the batch in messages.
+
+    Raises
+    ------
+    ItemError
+        A file is missing or unreadable, an item is no location, items overlap, or nothing is left and no schema was
+        given.
+    ConfigurationError
+        An argument is none of the above.
+    """
+    _check("missing_files", missing_files, OnTrouble)
+    _check("unreadable", unreadable, OnTrouble)
+    _check("listing", listing, Listing)
+    load = _Load(reader.format(format), session_of(reader), format, title)
+    found = load.locate(items, root)
+    found, hidden = load.sift(found, load.hidden(found), unreadable, "unreadable")
+    found, absent = load.sift(found, load.absent_here(found), missing_files, "missing")
+    loaded = (load.folders if listing == "folders" else load.each)(found, missing_files)
+    return replace(loaded, skipped=[*hidden, *absent, *loaded.skipped])
+
+
+def session_of(reader: DataFrameReader) -> SparkSession:
+    """
+    The session behind a reader; classic and Connect keep it under different names.
+    """
+    for name in ("_spark", "_client"):
+        session: SparkSession | None = getattr(reader, name, None)
+        if hasattr(session, "createDataFrame"):
+            assert session is not None
+            return session
+    raise ConfigurationError(
+        f"{type(reader).__name__} shows no session; use bi.reader(spark) with spark.read of pyspark 3.5 or later"
+    )
+
+
+def with_key(frame: DataFrame) -> DataFrame:
+    """
+    `frame` with one more column, `KEY`: the decoded path of the file each row comes from.
+    """
+    # metadataColumn (pyspark 4) finds the hidden column also where the data has one of its name.
+    metadata: Column = frame.metadataColumn("_metadata") if hasattr(frame, "metadataColumn") else frame["_metadata"]
+    return frame.select("*", metadata.getField("file_path").alias(_RAW)).selectExpr("*", _DECODED).drop(_RAW)
+
+
+@dataclass(frozen=True, slots=True)
+class _Load:
+    """
+    One call of `load_files`: the reader with its format set, its session, and how messages name the batch.
+    """
+
+    reader: DataFrameReader
+    session: SparkSession
+    format: str
+    title: str
+
+    def locate(self, items: Iterable[Item], root: str | None) -> list[Source]:
+        found = sources(items, root)
+        if self._is_of_files and needs_default(found):
+            found = qualified(found, _working_directory(self.session))
+        return distinct(found)
+
+    def hidden(self, found: Sequence[Source]) -> list[Source]:
+        if not self._is_of_files:
+            return []
+        return [source for source in found if never_read(source) and not os.path.isdir(self._on_disk(source) or "")]
+
+    def absent_here(self, found: Sequence[Source]) -> list[Source]:
+        return [source for source in found if (path := self._on_disk(source)) and not os.path.exists(path)]
+
+    def sift(
+        self,
+        found: Sequence[Source],
+        bad: Sequence[Source],
+        wish: OnTrouble,
+        reason: Literal["missing", "unreadable"],
+        cause: Exception | None = None,
+    ) -> tuple[list[Source], list[SkippedFile]]:
+        """
+        `found` without the `bad`, and the record of these; an error instead if that was the wish.
+        """
+        if bad and wish == "fail":
+            raise ItemError(f"{self.title}: {_TROUBLE[reason]}: {listed(bad)}. {_WAY_OUT[reason]}") from cause
+        gone = {source.uid for source in bad}
+        skipped = [SkippedFile(source.uid, source.item, reason) for source in bad]
+        return [source for source in found if source.uid not in gone], skipped
+
+    def each(self, found: Sequence[Source], missing_files: OnTrouble) -> LoadedFiles:
+        """
+        Load by name; if Spark misses one, find out which ones there are not and go on without, or fail.
+        """
+        try:
+            return self._exactly(found)
+        except Exception as error:
+            if condition(error) != "PATH_NOT_FOUND":
+                raise
+            absent = list(islice(self._absent(found), _NAMED_AT_MOST + 1 if missing_files == "fail" else None))
+            if not absent:
+                raise
+            kept, skipped = self.sift(found, absent, missing_files, "missing", error)
+        return replace(self._exactly(kept), skipped=skipped)
+
+    def folders(self, found: Sequence[Source], missing_files: OnTrouble) -> LoadedFiles:
+        """
+        Load the folders that the files lie in, and keep the rows of the files.
+        """
+        if not self._is_of_files:
+            raise ConfigurationError(f"listing='folders' is for Spark's own file sources, not for {self.format!r}")
+        try:
+            whole = self._frame(sorted({shown_in(source.path) for source in found}), recursiveFileLookup="true")
+        except Exception as error:
+            if condition(error) != "PATH_NOT_FOUND":
+                raise
+            self.reader.option("recursiveFileLookup", "false")
+            return self.each(found, missing_files)  # which names the files whose folder is not there
+        files = files_in(_inputs(whole), found)
+        there = {source.uid for source in owners(files, found).values()}
+        absent = [source for source in found if source.uid not in there]
+        kept, skipped = self.sift(found, absent, missing_files, "missing")
+        keyed = with_key(whole)
+        return LoadedFiles(keyed.where(keyed[KEY].isin(files)).drop(KEY), kept, files, skipped)
+
+    @property
+    def _is_of_files(self) -> bool:
+        return self.format.lower() in FILE_FORMATS
+
+    def _on_disk(self, source: Source) -> str | None:
+        """
+        Where to look for it in this machine, if that is where Spark's driver looks: py4j reaches no other.
+        """
+        here = source.path.startswith("file:/") and hasattr(self.reader, "_jreader")
+        return source.path.removeprefix("file:") if here else None
+
+    def _exactly(self, found: Sequence[Source]) -> LoadedFiles:
+        """
+        Load what `found` names: files by name, the files in folders too.
+        """
+        paths = [source.path for source in found]
+        if not self._is_of_files:
+            return LoadedFiles(self._frame([source.location for source in found], literal=False), found, None)
+        if found and all(os.path.isfile(self._on_disk(source) or "") for source in found):
+            return LoadedFiles(self._frame(paths), found, paths)
+        try:
+            frame = self._frame(paths)
+            files = _inputs(frame)
+        except Exception as error:
+            if condition(error) not in _MIXED_FOLDERS:
+                raise
+        else:
+            if not lie_in_folders(files, found):
+                return LoadedFiles(frame, found, files)
+        files = files_in(_inputs(self._probe(paths)), found)
+        return LoadedFiles(self._frame(files), found, files)
+
+    def _frame(self, paths: Sequence[str], *, literal: bool = True, **options: str) -> DataFrame:
+        """
+        What the reader makes of `paths`, analysed: over Connect nothing would be listed before the schema is asked for.
+        """
+        texts = [escaped(path) for path in paths] if literal else list(paths)
+        try:
+            with _bounded_listing(self.session, paths):
+                frame = self.reader.load(texts, **options)
+                _ = frame.schema
+        except Exception as error:
+            if paths or condition(error) != "UNABLE_TO_INFER_SCHEMA":
+                raise
+            raise ItemError(f"{self.title}: no file is left to infer a schema from, so give .schema(…)") from error
+        return frame
+
+    def _probe(self, paths: Sequence[str]) -> DataFrame:
+        """
+        A DataFrame over `paths` and all below them, made without opening a file or discovering partitions.
+        """
+        with _bounded_listing(self.session, paths):
+            reader = self.session.read.format("binaryFile").option("recursiveFileLookup", "true")
+            frame = reader.load([escaped(path) for path in paths])
+            _ = frame.schema
+        return frame
+
+    def _absent(self, found: Sequence[Source]) -> Iterator[Source]:
+        """
+        Those Spark cannot find, by halving: it names one per attempt, and there may be thousands.
+        """
+        try:
+            self._probe([source.path for source in found])
+        except Exception as error:
+            if condition(error) != "PATH_NOT_FOUND":
+                raise
+            half = len(found) // 2
+            if half == 0:
+                yield from found
+            else:
+                yield from self._absent(found[:half])
+                yield from self._absent(found[half:])
+
+
+def _inputs(frame: DataFrame) -> list[str]:
+    return [decoded(uri) for uri in frame.inputFiles()]
+
+
+def condition(error: Exception) -> str | None:
+    """
+    The name of Spark's error condition, if `error` has one (getErrorClass until pyspark 4).
+    """
+    ask = getattr(error, "getCondition", None) or getattr(error, "getErrorClass", None)
+    condition: str | None = ask() if ask else None
+    return condition
+
+
+def _working_directory(session: SparkSession) -> str:
+    """
+    Where Spark looks for relative paths, with scheme and a slash at the end: it says so when it finds nothing there.
+    """
+    name = f"_batchintory-{uuid4().hex}"
+    cause: Exception | None = None
+    try:
+        _ = session.read.format("binaryFile").load(name).schema
+    except Exception as error:
+        parameters: dict[str, str] = getattr(error, "getMessageParameters", dict)() or {}
+        path: str = parameters.get("path", "")
+        if path.endswith(f"/{name}"):
+            return path.removesuffix(name)
+        cause = error
+    raise ConfigurationError("Spark does not say where items without a scheme lie, so give root=") from cause
+
+
+@contextmanager
+def _bounded_listing(session: SparkSession, paths: Sequence[str]) -> Iterator[None]:
+    """
+    Keep Spark from starting one task per path to list many of them, and leave the session's confs as they were.
+    """
+    with ExitStack() as restore:
+        if len(paths) > _FEW:
+            if all(path.startswith("file:/") for path in paths):
+                _hold(session, f"{_DISCOVERY}threshold", 10**9, restore)
+            else:
+                _hold(session, f"{_DISCOVERY}parallelism", min(max(len(paths) // 50, 16), 1000), restore)
+        yield
+
+
+def _hold(session: SparkSession, key: str, value: int, restore: ExitStack) -> None:
+    try:
+        before = session.conf.get(key, None)
+        session.conf.set(key, str(value))
+    except Exception as error:
+        # A platform may refuse it (serverless does), each in its own way; then listing is slow, and as right as before.
+        _log.debug("conf %s was refused: %s", key, error)
+        return
+    restore.callback(session.conf.unset, key) if before is None else restore.callback(session.conf.set, key, before)
+
+
+def _check(name: str, value: object, choices: object) -> None:
+    if value not in get_args(choices):
+        raise ConfigurationError(f"{name}={value!r} is none of {', '.join(map(repr, get_args(choices)))}")

@@ -1,0 +1,291 @@
+"""
+`spark.read.batchintory(batch)`: a batch's paths, or the files they name, as a DataFrame.
+
+Everything Spark-specific about files is in `loading`; this module says what a batch is to the reader, and where a row
+came from. Only the public methods of a session, a reader and a DataFrame are used, so classic pyspark and Connect are
+the same here.
+
+Only ``format=`` decides between paths and files. ``spark.read.format("json").batchintory(batch)`` gives paths, because
+a classic reader does not show the format it was given.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime, timezone
+from decimal import Decimal
+from typing import TYPE_CHECKING, Protocol
+
+from .errors import ConfigurationError
+from .loading import KEY, Listing, LoadedFiles, OnTrouble, condition, load_files, session_of, with_key
+from .paths import SkippedFile
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, DataFrameReader, SparkSession
+    from pyspark.sql.types import StructType
+
+    from .batch import Item
+
+PROVENANCE = "_batchintory"
+"""The struct column that says where a row came from."""
+
+_CREDIT = "_batchintory_credit"
+# Not TIMESTAMP: in a session with spark.sql.timestampType=TIMESTAMP_NTZ that word means a time without zone.
+_CREDIT_TYPE = (
+    "STRUCT<job: STRING, job_identifier: STRING, batch_id: LONG, attempt: INT, uid: LONG, item: STRING, "
+    "processing_start: TIMESTAMP_LTZ>"
+)
+# The whole struct is guarded: a filter on one of its fields would otherwise turn the left join into an inner one.
+_KNOWN_OR_RAISE = (
+    f"CASE WHEN {_CREDIT} IS NULL THEN raise_error(concat('no item of the batch owns ', coalesce({KEY}, 'this row'))) "
+    f"ELSE {_CREDIT} END AS {PROVENANCE}"
+)
+
+_log = logging.getLogger(__name__)
+
+
+class Readable(Protocol):
+    """
+    What can be read: anything that yields its items in uid order, a claimed batch as well as a planned one.
+
+    Of a claimed batch `id`, `job`, `job_identifier`, `attempt` and `processing_start` (naive, UTC) are used if it has
+    them, and ``skip(files)`` is told what was left out.
+    """
+
+    def __iter__(self) -> Iterator[Item]: ...
+
+
+def batchintory(
+    reader: DataFrameReader,
+    batch: Readable | int,
+    *,
+    format: str | None = None,
+    provenance: bool = False,
+    missing_files: OnTrouble = "fail",
+    unreadable: OnTrouble = "fail",
+    root: str | None = None,
+    listing: Listing = "auto",
+) -> DataFrame:
+    """
+    Exactly the rows of a batch's files, or without `format` its paths.
+
+    Paths are ``uid LONG, item STRING, weight DOUBLE`` in uid order. Of files, schema and options of `reader` hold,
+    filters are pushed down, as if the files had been given to Spark by hand. A file that two uids name is read once
+    and credited to the lower one. What Spark cannot know before it reads, a file that vanishes or is broken, surfaces
+    as Spark's error in the action.
+
+    Parameters
+    ----------
+    reader
+        ``spark.read`` with whatever was set on it. A format set there is not seen: give it here.
+    batch
+        A batch, a planned batch, or the id of a batch in the configured inventory.
+    format
+        Any that takes paths: ``json``, ``csv``, ``parquet``, …
+    provenance
+        Add the struct column ``_batchintory``: job, job_identifier, batch_id, attempt, uid, item, processing_start (an
+        instant). All rows are kept; one whose file belongs to no item raises.
+    missing_files
+        What becomes of files that are not there: ``fail`` names them, ``skip`` leaves them out and tells the batch.
+    unreadable
+        The same for names that Spark silently ignores (``_x``, ``.x``).
+    root
+        Where items without a scheme lie.
+    listing
+        ``folders`` lists the files' folders instead of asking for each file; see `loading.load_files`.
+
+    Raises
+    ------
+    ConfigurationError
+        An argument is wrong, `batch` is nothing readable, or the format cannot tell a row's file.
+    ItemError
+        A file is missing or unreadable, an item is no location, or items overlap.
+    """
+    readable = _readable(batch)
+    if format is None:
+        return paths_frame(session_of(reader), readable)
+    items = list(readable)
+    title = _title(readable)
+    loaded = load_files(
+        reader,
+        items,
+        format=format,
+        missing_files=missing_files,
+        unreadable=unreadable,
+        root=root,
+        listing=listing,
+        title=title,
+    )
+    frame = with_provenance(loaded, readable) if provenance else loaded.frame
+    _record(readable, loaded.skipped, title)
+    return frame
+
+
+def paths_frame(spark: SparkSession, batch: Readable) -> DataFrame:
+    """
+    The items as ``uid LONG, item STRING, weight DOUBLE`` in uid order; a weight that is no finite number is NULL.
+    """
+    rows = [(uid, item if item is None else str(item), _as_double(weight)) for uid, item, weight in batch]
+    return spark.createDataFrame(rows, "uid LONG, item STRING, weight DOUBLE")
+
+
+def with_provenance(loaded: LoadedFiles, batch: Readable) -> DataFrame:
+    """
+    The loaded rows with the struct column `PROVENANCE`, from a broadcast join on the decoded path of each row's file.
+
+    Raises
+    ------
+    ConfigurationError
+        The source has no ``_metadata.file_path``, or its rows have a column of a name that is needed here.
+    """
+    frame = loaded.frame
+    if taken := [name for name in frame.columns if name.lower().startswith(PROVENANCE)]:
+        raise ConfigurationError(
+            f"provenance=True needs column names beginning with {PROVENANCE!r} for itself; the data has {taken}"
+        )
+    keyed = _keyed(frame)
+    credits = _credits(frame.sparkSession, loaded, batch).hint("broadcast")
+    joined = keyed.join(credits, on=KEY, how="left")
+    return joined.selectExpr("*", _KNOWN_OR_RAISE).drop(KEY, _CREDIT)
+
+
+class BatchintoryReader:
+    """
+    `spark.read` with `batchintory` on it, for editors, type checkers and processes that must not patch pyspark.
+
+    Unlike the patched reader it sees a format that was set with `format`. Like Spark's, each setter changes this
+    object and returns it.
+    """
+
+    def __init__(self, spark: SparkSession) -> None:
+        self._reader = spark.read
+        self._format: str | None = None
+
+    def schema(self, schema: StructType | str) -> BatchintoryReader:
+        """
+        The schema of the files, as `DataFrameReader.schema`.
+        """
+        self._reader = self._reader.schema(schema)
+        return self
+
+    def option(self, key: str, value: bool | float | int | str | None) -> BatchintoryReader:
+        """
+        One option of the source, as `DataFrameReader.option`.
+        """
+        self._reader = self._reader.option(key, value)
+        return self
+
+    def options(self, **options: bool | float | int | str | None) -> BatchintoryReader:
+        """
+        Several options of the source, as `DataFrameReader.options`.
+        """
+        self._reader = self._reader.options(**options)
+        return self
+
+    def format(self, source: str) -> BatchintoryReader:
+        """
+        The format of the files, where `batchintory` is not given one.
+        """
+        self._format = source
+        return self
+
+    def batchintory(
+        self,
+        batch: Readable | int,
+        *,
+        format: str | None = None,
+        provenance: bool = False,
+        missing_files: OnTrouble = "fail",
+        unreadable: OnTrouble = "fail",
+        root: str | None = None,
+        listing: Listing = "auto",
+    ) -> DataFrame:
+        """
+        As the function `batchintory` of this module, on this reader.
+        """
+        return batchintory(
+            self._reader,
+            batch,
+            format=format or self._format,
+            provenance=provenance,
+            missing_files=missing_files,
+            unreadable=unreadable,
+            root=root,
+            listing=listing,
+        )
+
+
+def reader(spark: SparkSession) -> BatchintoryReader:
+    """
+    A fresh reader: ``bi.reader(spark).schema(s).option("header", True).batchintory(batch, format="csv")``.
+    """
+    return BatchintoryReader(spark)
+
+
+def _readable(batch: object) -> Readable:
+    if isinstance(batch, int) and not isinstance(batch, bool):
+        from .opening import read_batch
+
+        return read_batch(batch)
+    if batch is None:
+        raise ConfigurationError(
+            "there is no batch to read: acquire_batch returned None, so there is nothing to do now"
+        )
+    if isinstance(batch, Iterable) and not isinstance(batch, (str, bytes)):
+        return batch
+    raise ConfigurationError(f"{batch!r} cannot be read: give a batch, a planned batch, or the id of a batch")
+
+
+def _title(batch: Readable) -> str:
+    batch_id, job = getattr(batch, "id", None), getattr(batch, "job", None)
+    name = "the batch" if batch_id is None else f"batch {batch_id}"
+    return name if job is None else f"{name} of job {job!r}"
+
+
+def _record(batch: Readable, skipped: Sequence[SkippedFile], title: str) -> None:
+    if not skipped:
+        return
+    _log.warning("%s: %d files were left out (missing or unreadable)", title, len(skipped))
+    if skip := getattr(batch, "skip", None):
+        skip(skipped)
+
+
+def _as_double(weight: object) -> float | None:
+    if not isinstance(weight, (int, float, Decimal)):
+        return None
+    try:
+        number = float(weight)
+    except (OverflowError, ValueError):  # an int past 1e308; a signalling NaN
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _keyed(frame: DataFrame) -> DataFrame:
+    try:
+        keyed = with_key(frame)
+        _ = keyed.schema  # over Connect a missing column shows only here
+    except Exception as error:
+        if condition(error) is None:
+            raise
+        raise ConfigurationError(
+            "this source does not say which file a row is from (_metadata.file_path): no provenance"
+        ) from error
+    return keyed
+
+
+def _credits(spark: SparkSession, loaded: LoadedFiles, batch: Readable) -> DataFrame:
+    job, identifier, batch_id, attempt = (
+        getattr(batch, name, None) for name in ("job", "job_identifier", "id", "attempt")
+    )
+    start = _as_instant(getattr(batch, "processing_start", None))
+    rows = [
+        (file, (job, identifier, batch_id, attempt, source.uid, source.item, start))
+        for file, source in loaded.owners().items()
+    ]
+    return spark.createDataFrame(rows, f"{KEY} STRING, {_CREDIT} {_CREDIT_TYPE}")
+
+
+def _as_instant(time: datetime | None) -> datetime | None:
+    return time.replace(tzinfo=timezone.utc) if time is not None and time.tzinfo is None else time
