@@ -1,0 +1,357 @@
+"""
+What the looking and steering calls return: rows one can read, print, show in a notebook, or hand to Spark.
+
+An `Answer` is an immutable sequence. Its elements keep their Python values (naive UTC `datetime`, exact `Decimal`);
+every other form is made on demand from the declared columns:
+
+==================  ====================================================================================================
+form                a time is …, a weight is …
+==================  ====================================================================================================
+``to_dicts()``      JSON-ready: ISO 8601 text with a ``Z``; an `int` if whole, however large, else the nearest `float`
+``to_df(spark)``    TIMESTAMP, the instant; DOUBLE, as from the reader. JSON columns are STRING
+``str``, HTML       ISO 8601 to the second; the exact decimal. Long and internal columns are cut or left out
+==================  ====================================================================================================
+
+Texts come from other people's tables: printed forms spell control characters out, so that no file name steers a
+terminal, and HTML is escaped. `Answer.notes` says why fields are empty, or why there are no rows.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from decimal import Decimal
+from enum import Enum
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+
+from spark_batchintory.batch import BatchRow, PlannedBatch
+from spark_batchintory.weights import ExactWeight, weight_text
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+Row = TypeVar("Row", covariant=True)
+
+_CUT = 100
+"""Characters of a long text that a printed table shows; the other forms hold all of it."""
+
+_NUMBERS = ("BIGINT", "INT", "DOUBLE")
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """
+    One column of an answer.
+
+    Attributes
+    ----------
+    type
+        Its type in Spark's DDL.
+    read
+        Takes the value from an element; an attribute of the same name if there is no better way.
+    detail
+        Whether printed tables leave the column out.
+    """
+
+    name: str
+    type: str
+    read: Callable[[Any], Any]
+    detail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """
+    How far one job has come; None where the meta table had to be asked and could not be.
+    """
+
+    job: str
+    meta_table: str
+    head: int | None
+    frontier: int | None
+    watermark: int | None
+    unclaimed_items: int | None
+    unclaimed_weight: ExactWeight | None
+    backlog_items: int | None
+    backlog_weight: ExactWeight | None
+    queued: int
+    running: int
+    succeeded: int
+    failed: int
+    dead: int
+    late: int
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """
+    One attempt of a batch. Of the one that is going on, `outcome` is ``running`` and `ended` is None.
+    """
+
+    batch_id: int
+    attempt: int
+    worker: str | None
+    started: datetime
+    ended: datetime | None
+    outcome: str
+    error: str | None
+    skipped: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """
+    One attempt in which a job saw one asset; `item` is None where the meta table could not be asked for it.
+    """
+
+    job: str
+    batch_id: int
+    attempt: int
+    uid: int
+    item: str | None
+    status: str
+    processing_start: datetime | None
+    processing_end: datetime | None
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Answer(Sequence[Row], Generic[Row]):
+    """
+    An immutable sequence of rows that knows its columns.
+
+    Attributes
+    ----------
+    rows
+        The elements, which indexing, iterating and ``len`` give as well.
+    columns
+        What the other forms show of an element, in this order.
+    notes
+        Sentences for people: why fields are empty, why there are no rows.
+    """
+
+    rows: tuple[Row, ...]
+    columns: tuple[Column, ...]
+    notes: tuple[str, ...] = ()
+
+    @overload
+    def __getitem__(self, index: int) -> Row: ...
+    @overload
+    def __getitem__(self, index: slice) -> Answer[Row]: ...
+    def __getitem__(self, index: int | slice) -> Row | Answer[Row]:
+        if isinstance(index, slice):
+            return Answer(self.rows[index], self.columns, self.notes)
+        return self.rows[index]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def to_dicts(self) -> list[dict[str, Any]]:
+        """
+        One dict per row, of values that `json.dumps` takes as they are.
+        """
+        return [{column.name: _json_value(column.read(row)) for column in self.columns} for row in self.rows]
+
+    def to_df(self, spark: SparkSession) -> DataFrame:
+        """
+        The rows as a DataFrame, on classic Spark and on Connect; an empty answer has the same columns.
+        """
+        schema = ", ".join(f"{column.name} {column.type}" for column in self.columns)
+        rows = [tuple(_spark_value(column.read(row), column.type) for column in self.columns) for row in self.rows]
+        return spark.createDataFrame(rows, schema)
+
+    def cells(self) -> tuple[list[Column], list[list[str]]]:
+        """
+        The columns that printed tables show, and their texts row by row: one line each, free of control characters.
+        """
+        columns = [column for column in self.columns if not column.detail]
+        return columns, [[_cell(column, column.read(row)) for column in columns] for row in self.rows]
+
+    def table(self) -> str:
+        """
+        The rows as an aligned table below a header, of any width and without the notes.
+        """
+        return "\n".join(_aligned(*self.cells()))
+
+    def __str__(self) -> str:
+        return "\n".join([self.table(), *map(printable, self.notes)])
+
+    __repr__ = __str__
+
+    def _repr_html_(self) -> str:
+        # Imported here: only notebooks need it.
+        import html
+
+        columns, rows = self.cells()
+        head = "".join(f"<th>{html.escape(column.name)}</th>" for column in columns)
+        body = "".join(f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in row)}</tr>" for row in rows)
+        notes = "".join(f"<p>{html.escape(printable(note))}</p>" for note in self.notes)
+        return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
+
+
+def is_number(column: Column) -> bool:
+    """
+    Whether printed tables align the column to the right.
+    """
+    return column.type in _NUMBERS
+
+
+def printable(text: str) -> str:
+    r"""
+    The text on one line, with everything that could steer a terminal spelled out.
+
+    >>> printable("a\x1b[31m\nb")
+    'a\\x1b[31m\\nb'
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def status_answer(rows: Iterable[JobStatus], notes: Iterable[str] = ()) -> Answer[JobStatus]:
+    """
+    The answer of `status`: one row per job.
+    """
+    return Answer(tuple(rows), _STATUS, tuple(notes))
+
+
+def plan_answer(batches: Iterable[PlannedBatch]) -> Answer[PlannedBatch]:
+    """
+    The answer of `plan`: the planned batches themselves, which the reader takes as it takes an acquired one.
+    """
+    rows = tuple(batches)
+    return Answer(rows, _PLAN, () if rows else ("nothing is left to claim as a new range",))
+
+
+def batches_answer(rows: Iterable[BatchRow], notes: Iterable[str] = ()) -> Answer[BatchRow]:
+    """
+    The answer of `batches`, and of the calls that change some: rows of the inventory.
+    """
+    return Answer(tuple(rows), _BATCHES, tuple(notes))
+
+
+def attempts_answer(rows: Iterable[Attempt], notes: Iterable[str] = ()) -> Answer[Attempt]:
+    """
+    The answer of `attempts`, in their order.
+    """
+    return Answer(tuple(rows), _ATTEMPTS, tuple(notes))
+
+
+def trace_answer(rows: Iterable[Sighting], notes: Iterable[str] = ()) -> Answer[Sighting]:
+    """
+    The answer of `trace`: one row per job, batch and attempt.
+    """
+    return Answer(tuple(rows), _TRACE, tuple(notes))
+
+
+def _columns(ddl: str, detail: str = "") -> tuple[Column, ...]:
+    """
+    Columns from ``name TYPE, …``; those named in `detail` are left out of printed tables.
+    """
+    pairs = (column.split() for column in ddl.split(","))
+    return tuple(Column(name, kind, attrgetter(name), name in detail.split()) for name, kind in pairs)
+
+
+_STATUS = _columns(
+    "job STRING, meta_table STRING, head BIGINT, frontier BIGINT, watermark BIGINT, unclaimed_items BIGINT, "
+    "unclaimed_weight DOUBLE, backlog_items BIGINT, backlog_weight DOUBLE, queued BIGINT, running BIGINT, "
+    "succeeded BIGINT, failed BIGINT, dead BIGINT, late BIGINT, paused BOOLEAN"
+)
+_PLAN = (
+    *_columns("batch_id_start BIGINT, batch_id_end BIGINT"),
+    Column("batch_count", "BIGINT", len),
+    Column("batch_weight", "DOUBLE", attrgetter("weight")),
+)
+_BATCHES = _columns(
+    "id BIGINT, meta_table STRING, job STRING, job_identifier STRING, job_result_item STRING, "
+    "processing_start TIMESTAMP, processing_end TIMESTAMP, batch_id_start BIGINT, batch_id_end BIGINT, "
+    "batch_weight DOUBLE, batch_count BIGINT, attempt INT, status STRING, logging STRING, config STRING, kind STRING, "
+    "uids STRING, digest STRING, claim_number BIGINT, range_lo BIGINT, charged INT, losses INT, max_attempts INT, "
+    "token STRING, worker STRING, due_at TIMESTAMP, publish_number BIGINT, replaces ARRAY<BIGINT>",
+    detail="job_identifier job_result_item logging config uids digest claim_number range_lo charged losses "
+    "max_attempts token replaces",
+)
+_ATTEMPTS = _columns(
+    "batch_id BIGINT, attempt INT, worker STRING, started TIMESTAMP, ended TIMESTAMP, outcome STRING, error STRING, "
+    "skipped STRING"
+)
+_TRACE = _columns(
+    "job STRING, batch_id BIGINT, attempt INT, uid BIGINT, item STRING, status STRING, processing_start TIMESTAMP, "
+    "processing_end TIMESTAMP"
+)
+_LONG = ("error", "skipped")
+
+
+def _json_value(value: Any) -> Any:
+    """
+    The value in JSON's types. JSON has no NaN and no infinity: they become null.
+    """
+    if isinstance(value, Enum):
+        return value.value
+    if value is None or isinstance(value, str | int):
+        return value
+    if isinstance(value, datetime):
+        return f"{value.isoformat()}Z"
+    if isinstance(value, float | Decimal):
+        return _json_number(value)
+    if isinstance(value, Mapping):
+        return {str(key): _json_value(part) for key, part in value.items()}
+    return [_json_value(part) for part in value] if isinstance(value, Iterable) else str(value)
+
+
+def _json_number(value: float | Decimal) -> int | float | None:
+    if not math.isfinite(value):
+        return None
+    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else float(value)
+
+
+def _spark_value(value: Any, kind: str) -> Any:
+    plain = value.value if isinstance(value, Enum) else value
+    if plain is None or kind in ("BIGINT", "INT", "BOOLEAN"):
+        return plain
+    if kind == "DOUBLE":
+        return float(plain)
+    if kind == "TIMESTAMP":
+        # With a zone, or Spark would take it for local time.
+        return plain.replace(tzinfo=timezone.utc)
+    if kind == "STRING":
+        return plain if isinstance(plain, str) else json.dumps(_json_value(plain))
+    return list(plain)
+
+
+def _cell(column: Column, value: Any) -> str:
+    text = printable(_text(value))
+    return text[: _CUT - 1] + "…" if column.name in _LONG and len(text) > _CUT else text
+
+
+def _text(value: Any) -> str:
+    plain = value.value if isinstance(value, Enum) else value
+    if plain is None or (isinstance(plain, Sequence) and not plain):
+        return "-"
+    if isinstance(plain, str):
+        return plain
+    if isinstance(plain, bool):
+        return "yes" if plain else "no"
+    if isinstance(plain, datetime):
+        return f"{plain.isoformat(timespec='seconds')}Z"
+    if isinstance(plain, int | float | Decimal):
+        return weight_text(plain)
+    return json.dumps(_json_value(plain))
+
+
+def _aligned(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:
+    """
+    A header and the rows, columns two spaces apart, numbers to the right; never wrapped.
+    """
+    lines = [[column.name for column in columns], *rows]
+    widths = [max(map(len, texts)) for texts in zip(*lines, strict=True)]
+    numbers = [is_number(column) for column in columns]
+    return ["  ".join(map(_padded, line, widths, numbers)).rstrip() for line in lines]
+
+
+def _padded(text: str, width: int, right: bool) -> str:
+    return text.rjust(width) if right else text.ljust(width)

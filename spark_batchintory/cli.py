@@ -1,0 +1,336 @@
+"""
+The command line: the looking and steering calls as verbs of ``spark-batchintory``.
+
+Connections come from the settings alone, never from an argument, which other users of the machine could read. Rows go
+to standard output, as a table (drawn on a terminal; plain, one line per row and of any width, elsewhere) or with
+``--json`` as one JSON document, a list; notes and errors go to standard error, without secrets.
+
+=====  ===========================================================
+exit   meaning
+=====  ===========================================================
+0      done
+1      refused or failed; one line on standard error says why
+2      the call is wrong: an unknown verb or option, or none
+3      nothing to do, or nothing found
+=====  ===========================================================
+
+Kept light, since it starts anew for each call: no pyspark, and rich only where a table is drawn.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from decimal import Decimal, InvalidOperation
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from typer.core import TyperGroup
+
+from spark_batchintory.answers import Answer, is_number, printable
+from spark_batchintory.batch import Status
+from spark_batchintory.errors import BatchintoryError
+from spark_batchintory.looking import jobs_named
+from spark_batchintory.masking import mask
+from spark_batchintory.meta import ROLES
+from spark_batchintory.opened import Inventory
+from spark_batchintory.opening import configure, open_inventory
+from spark_batchintory.version import __version__
+
+NOTHING = 3
+"""Exit code when there was nothing to do, or nothing was found."""
+
+
+class _Verbs(TyperGroup):
+    """
+    The verbs; whatever one of them refuses is told in one line and exit code 1.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BatchintoryError as error:
+            _tell(f"{type(error).__name__}: {error}")
+            raise typer.Exit(1) from error
+
+
+# Help is drawn on a terminal only; elsewhere boxes and colours are noise.
+_on_terminal = sys.stdout.isatty() and sys.stderr.isatty()
+app = typer.Typer(
+    cls=_Verbs,
+    help="Look at the batches of jobs, and steer them. Connections come from the environment or a dotenv file, as "
+    "SPARK_BATCHINTORY_INVENTORY_CONN and SPARK_BATCHINTORY_META_CONN.",
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich" if _on_terminal else None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Retriable(str, Enum):
+    """
+    What `retry` is for.
+    """
+
+    FAILED = "failed"
+    DEAD = "dead"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(__version__)
+        raise typer.Exit
+
+
+def _columns(text: str) -> dict[str, str | None]:
+    """
+    Column names from ``uid=id,item=path,weight=size``, or as JSON; no name is no weight column.
+    """
+    try:
+        pairs = json.loads(text) if text.lstrip().startswith("{") else dict(_pair(part) for part in text.split(","))
+    except ValueError as error:
+        raise typer.BadParameter(f"write uid=id,item=path,weight=size, or a JSON object, not {text!r}") from error
+    unknown = [role for role in pairs if role not in ROLES]
+    if unknown:
+        raise typer.BadParameter(f"names the columns for {', '.join(ROLES)}, not for {unknown[0]!r}")
+    return {role: name or None for role, name in pairs.items()}
+
+
+def _pair(text: str) -> tuple[str, str]:
+    role, equals, name = text.partition("=")
+    if not equals:
+        raise ValueError(text)
+    return role.strip(), name.strip()
+
+
+def _weight(text: str) -> int | Decimal:
+    try:
+        return int(text) if text.strip().isdecimal() else Decimal(text)
+    except InvalidOperation as error:
+        raise typer.BadParameter(f"{text!r} is not a number") from error
+
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+Job = Annotated[str, typer.Argument(metavar="JOB", help="Name of the job.")]
+BatchId = Annotated[int, typer.Argument(metavar="BATCH", help="Id of the batch.")]
+Reason = Annotated[str | None, typer.Option(help="Why; stored with who and when.")]
+MetaTableName = Annotated[str | None, typer.Option(help="The meta table, if several jobs have this name.")]
+
+
+@app.callback()
+def _settings(
+    env_file: Annotated[
+        Path | None, typer.Option(help="A dotenv file with settings, before the one the environment names.")
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print it.")] = False,
+) -> None:
+    if env_file is not None:
+        configure(dot_env=env_file)
+
+
+@app.command()
+def status(
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only this job.")] = None, as_json: AsJson = False
+) -> None:
+    """
+    How far the jobs are: one row per job.
+    """
+    with open_inventory() as inventory:
+        _show(inventory.status(job), as_json)
+
+
+@app.command()
+def plan(
+    job: Job,
+    meta_table_name: Annotated[str | None, typer.Option(help="Default: the table of the job, if it has begun.")] = None,
+    meta_table_cols: Annotated[
+        Any, typer.Option(parser=_columns, metavar="uid=…,item=…,weight=…", help="Its columns. Default: the job's.")
+    ] = None,
+    batch_id_min: Annotated[int | None, typer.Option(help="Lowest uid.")] = None,
+    batch_id_max: Annotated[int | None, typer.Option(help="Highest uid.")] = None,
+    batch_weight: Annotated[
+        Any, typer.Option(parser=_weight, metavar="NUMBER", help="Largest weight of a batch.")
+    ] = None,
+    batch_count: Annotated[int | None, typer.Option(min=1, help="Largest number of items in a batch.")] = None,
+    meta_filter: Annotated[str | None, typer.Option(help="Condition in SQL. Default: the job's.")] = None,
+    batches: Annotated[int, typer.Option(min=1, help="At most so many.")] = 10,
+    as_json: AsJson = False,
+) -> None:
+    """
+    The new ranges the next acquires would get. Writes nothing.
+    """
+    with open_inventory() as inventory:
+        scope = _scope_of(inventory, job, meta_table_name, meta_table_cols, meta_filter)
+        limits = {"batch_weight": batch_weight, "batch_count": batch_count}
+        bounds = {"batch_id_min": batch_id_min, "batch_id_max": batch_id_max}
+        _show(inventory.plan(job, **scope, **bounds, **limits, batches=batches), as_json)
+
+
+@app.command()
+def batches(
+    job: Job,
+    status: Annotated[Status | None, typer.Argument(help="Only those in this status.")] = None,
+    only: Annotated[Status | None, typer.Option("--status", help="The same, as an option.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the newest so many.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    The batches of a job, in order of id.
+    """
+    with open_inventory() as inventory:
+        _show(inventory.batches(job, _either(status, only), limit), as_json)
+
+
+@app.command()
+def attempts(batch: BatchId, as_json: AsJson = False) -> None:
+    """
+    The attempts of a batch, the running one included.
+    """
+    with open_inventory() as inventory:
+        _show(inventory.attempts(batch), as_json)
+
+
+@app.command()
+def trace(
+    item: Annotated[
+        str | None, typer.Argument(metavar="[ITEM]", help="Location of the asset, as its meta table spells it.")
+    ] = None,
+    uid: Annotated[int | None, typer.Option(help="Its uid, in place of its location.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Every job, batch and attempt that saw an asset.
+    """
+    if (item is None) == (uid is None):
+        raise typer.BadParameter("give either an ITEM or --uid")
+    with open_inventory() as inventory:
+        _show(inventory.trace(item, uid=uid), as_json)
+
+
+@app.command()
+def retry(
+    job: Job,
+    status: Annotated[Retriable | None, typer.Argument(help="Which batches. Default: failed.")] = None,
+    only: Annotated[Retriable | None, typer.Option("--status", help="The same, as an option.")] = None,
+    meta_table_name: MetaTableName = None,
+    reason: Reason = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be changed.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Make failed batches due at once, or give dead ones max_attempts more; shows those changed.
+    """
+    wanted = _either(status, only) or "failed"
+    with open_inventory() as inventory:
+        answer = inventory.retry(job, wanted, meta_table_name=meta_table_name, reason=reason, dry_run=dry_run)
+        _show(answer, as_json)
+
+
+@app.command()
+def cancel(batch: BatchId, reason: Reason = None, as_json: AsJson = False) -> None:
+    """
+    Set a batch aside; a worker that runs it is fenced out.
+    """
+    with open_inventory() as inventory:
+        _show(inventory.cancel(batch, reason=reason), as_json)
+
+
+@app.command()
+def demo(
+    keep: Annotated[Path | None, typer.Option(help="A new or empty folder to work in, which stays.")] = None,
+) -> None:
+    """
+    The README's demo: a year of real flights, from landing folder to sink.
+    """
+    # Imported here: it brings Spark.
+    from spark_batchintory import demo as the_demo
+
+    raise typer.Exit(the_demo.main(keep))
+
+
+def main() -> None:
+    """
+    Run the command line and exit; the console script ``spark-batchintory``.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A file name that the terminal cannot spell is shown escaped; it must not end the command.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        app(prog_name="spark-batchintory")
+    except Exception as error:
+        # Not ours, so no fault of the caller: told in one line all the same, since a traceback may quote anything.
+        _tell(f"unexpected {type(error).__name__}: {error}")
+        sys.exit(1)
+
+
+def _scope_of(
+    inventory: Inventory, job: str, table: str | None, columns: dict[str, str | None] | None, condition: str | None
+) -> dict[str, Any]:
+    """
+    The arguments that say what a job is about; those left out are as the job, if it has begun, works with them.
+    """
+    inventory.backend.prepare()
+    known = [row for row in jobs_named(inventory.backend, job) if table in (None, row.meta_table)]
+    begun = known[0] if len(known) == 1 else None
+    if begun is None or begun.meta_columns is None:
+        return {"meta_table_name": table, "meta_table_cols": columns, "meta_filter": condition}
+    return {
+        "meta_table_name": begun.meta_table,
+        "meta_table_cols": columns or begun.meta_columns,
+        "meta_filter": begun.meta_filter if condition is None else condition,
+    }
+
+
+def _either(argument: Enum | None, option: Enum | None) -> Any:
+    if argument is not None and option is not None and argument is not option:
+        raise typer.BadParameter(f"the status is both {argument.value} and {option.value}")
+    chosen = argument or option
+    return None if chosen is None else chosen.value
+
+
+def _show(answer: Answer[Any], as_json: bool) -> NoReturn:
+    """
+    Print the answer and exit.
+    """
+    if as_json:
+        print(json.dumps(answer.to_dicts(), indent=2, allow_nan=False))
+    elif answer and sys.stdout.isatty():
+        _draw(answer)
+    elif answer:
+        print(answer.table())
+    for note in answer.notes:
+        _tell(note)
+    raise typer.Exit(0 if answer else NOTHING)
+
+
+def _draw(answer: Answer[Any]) -> None:
+    """
+    Draw a table, or one record below the other where the terminal is too narrow for it.
+    """
+    # Imported here: rich takes a third of the time that a whole call may take.
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    console, (columns, rows) = Console(), answer.cells()
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for column in columns:
+        table.add_column(column.name, justify="right" if is_number(column) else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))  # as text: a file name like [red] is no markup
+    if console.measure(table, options=console.options.update(max_width=sys.maxsize)).maximum <= console.width:
+        console.print(table)
+        return
+    for row in rows:
+        record = Table("", Column("", overflow="fold"), box=None, show_header=False, pad_edge=False)
+        for column, text in zip(columns, row, strict=True):
+            record.add_row(Text(column.name, "bold"), Text(text))
+        console.print(record, "")
+
+
+def _tell(text: str) -> None:
+    print(printable(mask(text)), file=sys.stderr)
