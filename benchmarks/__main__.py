@@ -1,0 +1,61 @@
+"""
+``python -m benchmarks [PART ...] [--quick] [--output FILE] [--strict]``
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.machine import describe, load
+from benchmarks.parts import EXTRA_PARTS, PARTS, Effort
+from benchmarks.report import Section, document
+
+PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+
+
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    what = "Measure; write docs/performance.md when every part ran at full length."
+    names = f"{', '.join(PARTS)} (the default), {', '.join(EXTRA_PARTS)}"
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=what)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=names)
+    parser.add_argument("--quick", action="store_true", help="few rounds and small tables; the figures say little")
+    parser.add_argument("--output", type=Path, help="write the page here, whatever was measured")
+    parser.add_argument("--strict", action="store_true", help="exit 1 if a target was missed")
+    arguments = parser.parse_args(given)
+    if unknown := set(arguments.parts) - PARTS.keys() - EXTRA_PARTS.keys():
+        parser.error(f"no such part: {', '.join(sorted(unknown))}")
+    return arguments
+
+
+def _measure(names: Sequence[str], effort: Effort) -> list[Section]:
+    sections = []
+    for name in names:
+        begin = time.monotonic()
+        sections.append((PARTS | EXTRA_PARTS)[name](effort))
+        print(f"{sections[-1].text()}\n({name}: {time.monotonic() - begin:.0f} s)\n", flush=True)
+    return sections
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """
+    Run the parts asked for, print their tables, and write the page if it is complete.
+    """
+    arguments = _arguments(given)
+    machine = describe() | {"load before": load()}
+    print("\n".join(f"{name}: {value}" for name, value in machine.items()), end="\n\n", flush=True)
+    sections = _measure(arguments.parts or list(PARTS), Effort.quick() if arguments.quick else Effort())
+    page = arguments.output or (None if arguments.parts or arguments.quick else PAGE)
+    if page is not None:
+        page.write_text(document(machine | {"load after": load()}, sections), encoding="utf-8")
+        print(f"written: {page}")
+    missed = [line for section in sections for line in section.lines if line.missed]
+    print(f"targets missed: {len(missed)}")
+    return 1 if missed and arguments.strict else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,176 @@
+"""
+The parts of a run: what each measures, against what it is judged, and what its table must say besides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from benchmarks import statement_cost
+from benchmarks.acquire_time import ANCESTOR, acquire_times
+from benchmarks.claim_rate import BARE, PROCESSES, Rates, claim_rates
+from benchmarks.contenders import OURS, library_is_there
+from benchmarks.databases import SQLITE_JOURNAL, SQLITE_SYNCHRONOUS
+from benchmarks.history import EMPTY, FULL, history_times
+from benchmarks.report import Line, Section, Target
+from benchmarks.startup import BASE, STATUS, import_breakdown, import_times, status_times
+from benchmarks.timing import Sample
+
+__all__ = ["EXTRA_PARTS", "PARTS", "Effort"]
+
+FLOOR = "floor"
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """
+    How much is measured; `quick` is for trying the runner, its figures say little.
+    """
+
+    sizes: tuple[int, ...] = (100_000, 1_000_000, 5_000_000)
+    acquires: int = 60
+    claims: int = 4000
+    storms: int = 5
+    history: int = 20_000
+    history_acquires: int = 200
+    processes: int = 30
+    statement_rounds: int = 15
+
+    @classmethod
+    def quick(cls) -> Effort:
+        """
+        Everything once, in about a minute.
+        """
+        return cls((20_000, 100_000), 10, 400, 2, 500, 30, 5, 3)
+
+
+def _ours(*others: str) -> list[str]:
+    return [*([OURS] if library_is_there() else []), *others]
+
+
+def _floor_note(median: float) -> str:
+    expected = "1.4 – 3 ms are expected on two cores"
+    return f"The floor took {median:.2f} ms ({expected}). It has no lock, lease, token or digest."
+
+
+def acquire(effort: Effort) -> Section:
+    """
+    One acquire of 1,000 items on PostgreSQL.
+    """
+    times = acquire_times(_ours(FLOOR, ANCESTOR), sizes=effort.sizes, rounds=effort.acquires)
+    lines = []
+    for (name, rows), sample in times.samples.items():
+        target = Target(FLOOR, 2.0) if name == OURS else None
+        base = None if name == FLOOR else times.samples[FLOOR, rows]
+        lines.append(Line(f"acquire, {rows:,} meta rows", name, sample, "ms", base, target))
+    smallest = effort.sizes[0]
+    for name in dict.fromkeys(name for name, _ in times.samples):
+        target = Target(f"{smallest:,} rows", 1.2) if name == OURS else None
+        for rows in effort.sizes[1:]:
+            base = times.samples[name, smallest]
+            lines.append(Line(f"{rows:,} to {smallest:,} rows", name, times.samples[name, rows], "ms", base, target))
+    notes = [_floor_note(times.samples[FLOOR, smallest].median), f"The ancestor ran with {times.ancestor_versions}."]
+    return Section("Acquire about 1,000 items by weight, PostgreSQL", lines, notes)
+
+
+def _cost_note(kind: str, rates: Rates) -> str:
+    costs = "; ".join(
+        f"{name}: {cost.statements:.1f} statements and {cost.transactions:.2f} commits per claim and finish, "
+        f"{cost.wasted} wasted tries, least busy process {rates.least_share[name]:.2f} of a fair share"
+        + (f", journal {cost.journal}" if cost.journal else "")
+        for name, cost in rates.costs.items()
+    )
+    return f"{kind}: {costs}."
+
+
+def _bare_note(kind: str, rates: Rates) -> str:
+    expected = {"PostgreSQL": 637, "SQLite": 1114}[kind]
+    median = rates.samples[BARE].median
+    why = ""
+    if median < 0.9 * expected:
+        alone = f"One process alone made {rates.alone[BARE]:.0f}/s"
+        why = f" {alone}: statements and commits follow each other under the job's lock."
+    prototype = f"a prototype on a quiet machine of two cores made {expected}/s"
+    return f"{kind}: the bare protocol made {median:.0f}/s; {prototype}.{why}"
+
+
+def claims(effort: Effort) -> Section:
+    """
+    Claims per second of many processes on one job.
+    """
+    by_kind = claim_rates(_ours(BARE), claims=effort.claims, rounds=effort.storms)
+    lines = []
+    for kind, rates in by_kind.items():
+        for name, sample in rates.samples.items():
+            target = Target(BARE, 0.7, at_least=True) if name == OURS else None
+            base = None if name == BARE else rates.samples[BARE]
+            lines.append(Line(f"claim and finish, {kind}", name, sample, "/s", base, target))
+    notes = [note(kind, rates) for kind, rates in by_kind.items() for note in (_cost_note, _bare_note)]
+    notes.append(
+        f"{effort.claims:,} claims of ten items each round, all ranges checked to tile. SQLite, bare "
+        f"protocol: journal {SQLITE_JOURNAL}, synchronous={SQLITE_SYNCHRONOUS}, as the library."
+    )
+    return Section(f"Claims per second, {PROCESSES} processes on one job", lines, notes)
+
+
+def history(effort: Effort) -> Section:
+    """
+    One acquire with and without a long history.
+    """
+    name = OURS if library_is_there() else BARE
+    by_kind = history_times(name, batches=effort.history, rounds=effort.history_acquires)
+    lines = []
+    for kind, samples in by_kind.items():
+        lines.append(Line(f"{EMPTY}, {kind}", name, samples[EMPTY], "ms"))
+        lines.append(Line(f"{FULL}, {kind}", name, samples[FULL], "ms", samples[EMPTY], Target(EMPTY, 1.2)))
+    note = f"A long history is {effort.history:,} succeeded batches of the same job; an acquire takes ten items."
+    return Section("Acquire from an inventory with a history", lines, [note])
+
+
+def startup(effort: Effort) -> Section:
+    """
+    Import and command line.
+    """
+    imports = import_times(_ours(BASE), effort.processes)
+    lines = [Line("import", BASE, imports[BASE], "ms")]
+    status = status_times([BASE, *([STATUS] if library_is_there() else [])], effort.processes)
+    if OURS in imports:
+        lines.append(Line("import", OURS, imports[OURS], "ms", imports[BASE], Target(BASE, 1.5)))
+    lines.append(Line("whole process", f"python -c 'import {BASE}'", status[BASE], "ms"))
+    if STATUS in status:
+        lines.append(Line("whole process", STATUS, status[STATUS], "ms", status[BASE], Target("that import", 1.6)))
+    notes = [
+        "An import is timed inside its process; a whole process includes starting Python and reading the inventory."
+    ]
+    return Section("Import and command line", lines, notes)
+
+
+def imports(effort: Effort) -> Section:
+    """
+    Not judged: which modules an import spends its time on.
+    """
+    module = OURS if library_is_there() else BASE
+    lines = [Line("own time of import", name, Sample((own,)), "ms") for own, name in import_breakdown(module)]
+    return Section(f"Where the import of {module} spends its time", lines)
+
+
+def statements(effort: Effort) -> Section:
+    """
+    Not judged: what one statement costs through each layer.
+    """
+    lines = [
+        Line(f"{kind}: {what}", layer, sample, "µs")
+        for kind, figures in statement_cost.measure(effort.statement_rounds).items()
+        for (what, layer), sample in figures.items()
+    ]
+    return Section("One statement and one transaction through each layer", lines)
+
+
+PARTS: dict[str, Callable[[Effort], Section]] = {
+    "acquire": acquire,
+    "claims": claims,
+    "history": history,
+    "startup": startup,
+}
+EXTRA_PARTS: dict[str, Callable[[Effort], Section]] = {"imports": imports, "statements": statements}

@@ -1,0 +1,126 @@
+"""
+The tables: on the terminal as the parts finish, and in docs/performance.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmarks.timing import Sample
+
+__all__ = ["Line", "Section", "Target", "document", "table"]
+
+_HEAD = ("what", "contender", "median", "middle half", "n", "ratio", "target")
+_INTRODUCTION = """\
+# Performance
+
+Written by `make bench`; do not edit. The contenders of a part take turns within one run, so that a slow minute hits all
+of them. A figure is the median of its n rounds, with the range that holds the middle half of them; a ratio is one of
+two medians. Judge the ratios: the times belong to this machine.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """
+    The bound of a ratio to the median of `against`: at most `bound`, or at least, where more is better.
+    """
+
+    against: str
+    bound: float
+    at_least: bool = False
+
+    def met_by(self, ratio: float) -> bool:
+        """
+        Whether the ratio keeps the bound.
+        """
+        return ratio >= self.bound if self.at_least else ratio <= self.bound
+
+    def verdict(self, ratio: float) -> str:
+        """
+        The bound in words, and whether it is kept.
+        """
+        sign = "≥" if self.at_least else "≤"
+        return f"{sign} {self.bound:g} × {self.against}: {'met' if self.met_by(ratio) else 'MISSED'}"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """
+    One contender's figures at one thing; `base` is what the ratio is taken to, None where there is none.
+    """
+
+    what: str
+    contender: str
+    sample: Sample
+    unit: str
+    base: Sample | None = None
+    target: Target | None = None
+
+    @property
+    def ratio(self) -> float | None:
+        """
+        Our median by the base's.
+        """
+        return None if self.base is None else self.sample.median / self.base.median
+
+    @property
+    def missed(self) -> bool:
+        """
+        Whether there is a target and the ratio does not keep it.
+        """
+        return self.ratio is not None and self.target is not None and not self.target.met_by(self.ratio)
+
+    def cells(self) -> tuple[str, ...]:
+        """
+        The row as text.
+        """
+        low, high = self.sample.quartiles
+        ratio = "" if self.ratio is None else f"{self.ratio:.2f}"
+        verdict = "" if self.ratio is None or self.target is None else self.target.verdict(self.ratio)
+        middle = f"{_figure(low)} – {_figure(high)}"
+        median = f"{_figure(self.sample.median)} {self.unit}"
+        return self.what, self.contender, median, middle, str(len(self.sample.values)), ratio, verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """
+    One part's table with what must be known to read it.
+    """
+
+    title: str
+    lines: Sequence[Line]
+    notes: Sequence[str] = ()
+
+    def text(self) -> str:
+        """
+        The section in Markdown that is also readable as it stands.
+        """
+        notes = "".join(f"\n- {note}" for note in self.notes)
+        return f"## {self.title}\n\n{table(_HEAD, [line.cells() for line in self.lines])}\n{notes}\n"
+
+
+def _figure(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """
+    A Markdown table with padded cells.
+    """
+    rows = [head, *rows]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(head))]
+    padded = ([cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in rows)
+    lines = [f"| {' | '.join(cells)} |" for cells in padded]
+    lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(lines)
+
+
+def document(machine: Mapping[str, str], sections: Sequence[Section]) -> str:
+    """
+    The whole page.
+    """
+    facts = "\n".join(f"- {name}: {value}" for name, value in machine.items())
+    return "\n".join([_INTRODUCTION, facts, "", *(section.text() for section in sections)]).rstrip() + "\n"
