@@ -28,7 +28,14 @@ from . import lifecycle
 from .batch import BatchRow, Bounds, Item, JobRow, Kind, PlannedBatch, Status, digest
 from .call import Call, lease_of, table_of
 from .ending import end, failing, giving_back, looked_up
-from .errors import BatchintoryError, ClaimConflict, CommitUnknown, ConfigurationError, ItemError
+from .errors import (
+    BatchintoryError,
+    ClaimConflict,
+    CommitUnknown,
+    ConfigurationError,
+    InventoryUnavailable,
+    ItemError,
+)
 from .inventory import Change, InventoryBackend, Step, Turn, Written
 from .meta import MetaBackend
 from .planning import plan_batches
@@ -74,13 +81,10 @@ def claim(backend: InventoryBackend, meta: MetaBackend, call: Call, *, shared: b
     meta.check(call.table)
     while True:
         acquisition = _Acquisition(meta, call, shared)
-        written = _written(backend, acquisition)
-        claimed = None if written is None else acquisition.claimed(written)
-        if claimed is not None:
-            return claimed
-        if row := _found(backend, acquisition, written):
-            return Claimed(row, _pinned_items(backend, meta, row))
-        if written is not None and not acquisition.goes_on:
+        found = persistently(functools.partial(_turn, backend, acquisition))
+        if found is not None:
+            return Claimed(found, acquisition.items or _pinned_items(backend, meta, found))
+        if not acquisition.goes_on:
             return None
 
 
@@ -128,31 +132,20 @@ def _shown(uids: UidSet) -> str:
     )
 
 
-def _written(backend: InventoryBackend, acquisition: _Acquisition) -> Written | None:
+def _turn(backend: InventoryBackend, acquisition: _Acquisition) -> BatchRow | None:
     """
-    One turn, gone again on conflicts; None if the reply to its COMMIT was lost.
+    One turn: the batch that it took; None if there was nothing to take. A reply that was lost is looked up.
     """
-
-    def turn() -> Written:
-        acquisition.look_ahead(backend)
-        return backend.transact(acquisition.call.key, acquisition.decide)
-
+    acquisition.look_ahead(backend)
     try:
-        return persistently(turn)
-    except CommitUnknown:
-        log.warning("the reply to a claim of %s was lost; looking it up", acquisition.call.key)
-        return None
-
-
-def _found(backend: InventoryBackend, acquisition: _Acquisition, written: Written | None) -> BatchRow | None:
-    """
-    The batch our token took: a retaken one, or one whose COMMIT was not answered.
-    """
-    if written is not None and acquisition.retaken is None:
-        return None
-    if written is not None:
-        return acquisition.retaken
-    return looked_up(lambda: backend.find_token(acquisition.token), f"whether {acquisition.call.key} was claimed")
+        return acquisition.taken(backend.transact(acquisition.call.key, acquisition.decide))
+    except CommitUnknown as error:
+        key = acquisition.call.key
+        log.warning("the reply to a claim of %s was lost; looking it up", key)
+        found = looked_up(lambda: backend.find_token(acquisition.token), f"whether {key} was claimed")
+        if found is None:
+            raise InventoryUnavailable(f"{key} was not claimed: {error}") from error
+        return found
 
 
 def _pinned_items(backend: InventoryBackend, meta: MetaBackend, row: BatchRow) -> Sequence[Item]:
@@ -181,10 +174,10 @@ class _Acquisition:
         self.call = call
         self.token = uuid.uuid4().hex
         self.retaken: BatchRow | None = None
+        self.items: Sequence[Item] | None = None
         self.goes_on = False
         self._meta = meta
         self._shared = shared
-        self._items: Sequence[Item] | None = None
         self._ahead: tuple[JobRow | None, _Plan] | None = None
 
     def look_ahead(self, backend: InventoryBackend) -> None:
@@ -200,7 +193,7 @@ class _Acquisition:
         """
         What this worker does in its turn.
         """
-        self.retaken, self._items, self.goes_on = None, None, False
+        self.retaken, self.items, self.goes_on = None, None, False
         if turn.job.paused:
             log.info("%s is paused", self.call.key)
             return Step()
@@ -215,13 +208,13 @@ class _Acquisition:
         self.goes_on = bool(killed)
         return self._new_range(killed, job, turn)
 
-    def claimed(self, written: Written) -> Claimed | None:
+    def taken(self, written: Written) -> BatchRow | None:
         """
-        The new range this turn recorded; None if it recorded none.
+        The batch this turn recorded as ours: served again, or a new range; None if it recorded none.
         """
-        if self._items is None:
-            return None
-        return Claimed(replace(written.step.inserts[-1], id=written.ids[-1]), self._items)
+        if self.retaken is not None or self.items is None:
+            return self.retaken
+        return replace(written.step.inserts[-1], id=written.ids[-1])
 
     def _serve(self, row: BatchRow, killed: list[Change], job: JobRow, turn: Turn) -> Step:
         self.retaken = lifecycle.retaken(
@@ -247,7 +240,7 @@ class _Acquisition:
         for piece in planned.dead:
             job = self._append(inserts, job, piece, turn, Kind.RANGE, Status.DEAD)
         if planned.batch is not None:
-            self._items = planned.batch.items
+            self.items = planned.batch.items
             job = self._append(inserts, job, planned.batch, turn, Kind.RANGE, Status.RUNNING)
         self.goes_on = self.goes_on or (planned.batch is None and bool(planned.dead))
         if planned.scanned is not None and (job.scanned_through is None or planned.scanned > job.scanned_through):

@@ -10,7 +10,6 @@ mean that all is well, our token and still running mean that nothing happened, e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from . import lifecycle
@@ -28,15 +27,14 @@ def succeeding(
     row: BatchRow, turn: Turn, *, result: Any = None, logging: str | None = None, skipped: Skipped = ()
 ) -> Step:
     """
-    The step that ends a running attempt as succeeded and publishes the batch.
+    The step that ends a running attempt as succeeded and publishes the batch, in a turn that is `publishing`.
     """
-    number = turn.job.publish_number + 1
+    number = turn.job.publish_number
     after = lifecycle.succeeded(row, now=turn.now, number=number, result=result, logging=logging)
     return Step(
         changes=[Change(row, after)],
         attempts=[lifecycle.ended(row, now=turn.now, outcome="succeeded", skipped=skipped)],
         publications=[Publication(number, row.id, row.replaces)],
-        job=replace(turn.job, publish_number=number),
     )
 
 
@@ -74,15 +72,20 @@ def end(backend: InventoryBackend, row: BatchRow, outcome: Status, step: Callabl
         It was away or busy for too long; nothing was written.
     """
     endings = {Status.FAILED, Status.DEAD} if outcome is Status.FAILED else {outcome}
-    while True:
+
+    def turn() -> BatchRow:
         try:
-            return persistently(lambda: backend.transact(row_key(row), step)).step.changes[0].after
+            written = backend.transact(row_key(row), step, publishing=outcome is Status.SUCCEEDED)
+            return written.step.changes[0].after
         except (LeaseLost, CommitUnknown) as error:
             now = looked_up(lambda: backend.find(row.id), f"how batch {row.id} ended")
             if now is not None and now.token == row.token and now.status in endings:
                 return now
             if isinstance(error, LeaseLost) or now is None or now.token != row.token:
                 raise LeaseLost(str(error)) from error
+            raise InventoryUnavailable(f"batch {row.id} is not ended: {error}") from error
+
+    return persistently(turn)
 
 
 def looked_up(look: Callable[[], T], what: str) -> T:

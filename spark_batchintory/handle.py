@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from .batch import Status
+from .batch import BatchRow, Status
 from .call import lease_of
 from .claiming import Claimed
 from .ending import end, failing, giving_back, succeeding
@@ -114,7 +114,7 @@ class Batch(RecordedBatch):
         stored, note = _json(result), self._masked(logging)
         self._end(
             Status.SUCCEEDED,
-            lambda turn: succeeding(self._row, turn, result=stored, logging=note, skipped=self._skips()),
+            lambda row, turn: succeeding(row, turn, result=stored, logging=note, skipped=self._skips()),
         )
 
     def failed(self, error: BaseException | str | None = None, logging: str | None = None, result: Any = None) -> None:
@@ -136,7 +136,7 @@ class Batch(RecordedBatch):
         note = self._masked("\n".join(text for text in (logging, _error_text(error)) if text) or None)
         self._end(
             Status.FAILED,
-            lambda turn: failing(self._row, turn, result=stored, logging=note, skipped=self._skips()),
+            lambda row, turn: failing(row, turn, result=stored, logging=note, skipped=self._skips()),
         )
         self._tell_failure()
 
@@ -153,7 +153,7 @@ class Batch(RecordedBatch):
         """
         if not self._begins(Status.QUEUED):
             return
-        self._end(Status.QUEUED, lambda turn: giving_back(self._row, turn, skipped=self._skips()))
+        self._end(Status.QUEUED, lambda row, turn: giving_back(row, turn, skipped=self._skips()))
 
     def release(self, success: bool, result: Any = None, logging: str | None = None) -> None:
         """
@@ -185,7 +185,7 @@ class Batch(RecordedBatch):
             return
         if error is None:
             self.succeeded()
-        elif not isinstance(error, LeaseLost):  # somebody else has it: there is nothing to say about it any more
+        elif not self._is_lost:
             try:
                 self.failed(error) if isinstance(error, Exception) else self.give_back()
             except BatchintoryError as second:  # must not hide the error that led here; the lease will run out
@@ -238,10 +238,13 @@ class Batch(RecordedBatch):
 
     def lease_lost(self) -> None:
         """
-        Somebody else has the batch now.
+        Somebody else has the batch now; nothing to say of one that was ended here meanwhile.
         """
+        if self._ended or self._is_lost:
+            return
         self._is_lost = True
         log.warning("batch %s of job %r, attempt %s: the lease is lost", self.id, self.job, self.attempt)
+        self._held_by().released(self)
 
     def __reduce__(self) -> Any:
         """
@@ -281,13 +284,21 @@ class Batch(RecordedBatch):
             )
         return True
 
-    def _end(self, outcome: Status, step: Callable[[Turn], Step]) -> None:
-        holder = self._held_by()
-        self._row = end(holder.backend, self._row, outcome, step)
-        self._outcome = outcome
-        if self.token is not None:
-            holder.heart.let_go(self.token)
-        holder.released(self)
+    def _end(self, outcome: Status, step: Callable[[BatchRow, Turn], Step]) -> None:
+        """
+        End the attempt as it is now; of two threads that do so, the inventory decides.
+        """
+        holder, row = self._held_by(), self._row
+        try:
+            self._row = end(holder.backend, row, outcome, lambda turn: step(row, turn))
+            self._outcome = outcome
+        except LeaseLost:
+            self.lease_lost()
+            raise
+        finally:
+            if self._ended or self._is_lost:
+                holder.heart.let_go(row.token or "")
+                holder.released(self)
 
     def _skips(self) -> list[dict[str, Any]]:
         """
@@ -325,7 +336,9 @@ def _json(value: Any) -> Any:
     `value` as JSON will give it back.
     """
     try:
-        return json.loads(json.dumps(value, allow_nan=False))
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False)
+        text.encode("utf-8")  # half a surrogate pair is no text to a database
+        return json.loads(text)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"result must be something JSON can hold: {error}") from error
 

@@ -166,7 +166,7 @@ class InventoryBackend(Protocol):
             The table is somebody else's, or was written by another version and must be migrated.
         """
 
-    def transact(self, key: JobKey, decide: Decide) -> Written:
+    def transact(self, key: JobKey, decide: Decide, *, publishing: bool = False) -> Written:
         """
         Take the job's turn (recording a job never seen before), ask `decide`, apply its step.
 

@@ -25,8 +25,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
 
-from .errors import BatchintoryError
-
 log = logging.getLogger("spark_batchintory")
 
 BEATS_PER_LEASE = 5
@@ -88,8 +86,8 @@ class Heart:
         self._pulses: dict[str, _Pulse] = {}
         self._condition = threading.Condition()
         self._thread: threading.Thread | None = None
-        self._process = os.getpid()
         self._wakes_at = float("inf")
+        _hearts.add(self)
 
     def keep(self, batch: Beating, batch_id: int, token: str, lease: timedelta, max_hold: timedelta) -> None:
         """
@@ -99,7 +97,6 @@ class Heart:
         pulse = _Pulse(weakref.ref(batch), batch_id, token, lease, now, now + max_hold.total_seconds())
         pulse.next_beat += pulse.interval
         with self._condition:
-            self._after_fork()
             self._pulses[token] = pulse
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="batchintory-heart", daemon=True)
@@ -132,7 +129,7 @@ class Heart:
             self._pulses.clear()
             thread, self._thread = self._thread, None
             self._condition.notify()
-        if thread is not None and self._process == os.getpid() and thread is not threading.current_thread():
+        if thread is not None and thread is not threading.current_thread():
             thread.join()
 
     def _beat_for(self, pulse: _Pulse, now: float) -> None:
@@ -145,7 +142,7 @@ class Heart:
         pulse.next_beat = now + pulse.interval
         try:
             until = self._beat(pulse.batch_id, pulse.token, pulse.lease)
-        except BatchintoryError as error:
+        except Exception as error:  # whatever it is, it must not end the thread that beats for all batches
             log.warning("the lease of batch %s could not be extended, will be tried again: %s", pulse.batch_id, error)
             return
         if until is None:
@@ -166,10 +163,24 @@ class Heart:
                 self._condition.wait(max(0.0, self._wakes_at - self._clock()))
             self.beat_due()
 
-    def _after_fork(self) -> None:
+    def forget(self) -> None:
         """
-        A forked child has neither its parent's thread nor its batches.
+        Begin anew, without thread and batches: a forked child has neither its parent's thread nor its batches.
         """
-        if self._process != os.getpid():
-            self._process, self._thread = os.getpid(), None
-            self._pulses.clear()
+        self._pulses = {}
+        # Also a new lock: the thread that held the old one may not exist on this side of the fork.
+        self._condition = threading.Condition()
+        self._thread = None
+        self._wakes_at = float("inf")
+
+
+_hearts: weakref.WeakSet[Heart] = weakref.WeakSet()
+
+
+def _forget_in_child() -> None:
+    for heart in _hearts:
+        heart.forget()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_in_child)

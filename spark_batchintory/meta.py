@@ -11,7 +11,7 @@ import itertools
 import json
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Any, Protocol
 
@@ -62,7 +62,7 @@ class MetaColumns:
         return {"uid": self.uid, "item": self.item, "weight": self.weight}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class MetaTable:
     """
     A meta table as a caller describes it.
@@ -85,14 +85,17 @@ class MetaTable:
     """
 
     name: str
-    cols: MetaColumns = field(default_factory=MetaColumns)
-    filter: Any = None
+    cols: MetaColumns
+    filter: Any
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.name, str) or not self.name:
-            raise ConfigurationError(f"meta_table_name must be the name of a table, not {self.name!r}")
-        if not isinstance(self.cols, MetaColumns):
-            object.__setattr__(self, "cols", MetaColumns.of(self.cols))
+    def __init__(
+        self, name: str, cols: MetaColumns | Mapping[str, str | None] | None = None, filter: Any = None
+    ) -> None:
+        if not isinstance(name, str) or not name:
+            raise ConfigurationError(f"meta_table_name must be the name of a table, not {name!r}")
+        object.__setattr__(self, "name", name)
+        object.__setattr__(self, "cols", cols if isinstance(cols, MetaColumns) else MetaColumns.of(cols))
+        object.__setattr__(self, "filter", filter)
 
     @property
     def filter_text(self) -> str | None:

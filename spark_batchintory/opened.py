@@ -336,7 +336,8 @@ class Inventory:
         held = self._held
 
         def release(batch: Batch) -> None:
-            held.pop(batch.id, None)
+            if held.get(batch.id) is batch:
+                del held[batch.id]
 
         return Holder(self.backend, self._heart, identity, self._secrets, release)
 

@@ -12,16 +12,13 @@ import logging
 import os
 import threading
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .connections import Connection, same_server
 from .errors import ConfigurationError
 from .handle import Batch
 from .opened import Inventory
 from .settings import Settings, inventory_connection, load_settings, meta_connection
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("spark_batchintory")
 
@@ -53,14 +50,14 @@ def open_inventory(
     ...     len(inventory.status())
     0
     """
-    given = dict(settings or {})
+    given = _spelled(settings or {})
     if conn is not None:
         given["INVENTORY_CONN"] = conn
         given.setdefault("META_CONN", conn)
     if meta is not None:
         given["META_CONN"] = meta
     if given:
-        return _opened(load_settings(_state.dot_env, {**_state.given, **given}))
+        return _opened(load_settings(_state.dot_env, {**_spelled(_state.given), **given}))
     return _opened(_state.settings or load_settings())
 
 
@@ -122,11 +119,10 @@ def _opened(settings: Settings) -> Inventory:
     place, meta_place = inventory_connection(settings), meta_connection(settings)
     database = _database(place, settings.ISOLATION_LEVEL, settings)
     shared = same_server(place, meta_place) or place == meta_place
-    meta_database = (
-        database
-        if shared and settings.ISOLATION_LEVEL != "SERIALIZABLE"
-        else _database(meta_place, "READ COMMITTED", settings)
-    )
+    if not shared or (settings.ISOLATION_LEVEL == "SERIALIZABLE" and not _is_sqlite(place)):
+        meta_database = _database(meta_place, "READ COMMITTED", settings)
+    else:
+        meta_database = database
     from .backends.sql_meta import SqlMeta
 
     backend = SqlInventory(database, table_name=settings.INVENTORY_TABLE_NAME, schema=settings.INVENTORY_CONN_SCHEMA)
@@ -147,3 +143,15 @@ def _database(place: Connection, isolation_level: str, settings: Settings) -> An
             f"{place} is no SQL database, and inventories and meta tables elsewhere are not supported by this version"
         )
     return Database(place, isolation_level=isolation_level, debug=settings.DEBUG)
+
+
+def _is_sqlite(place: Connection) -> bool:
+    url = place.sqlalchemy_url
+    return url is not None and url.get_backend_name() == "sqlite"
+
+
+def _spelled(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Settings under their names, which may be given in lower case.
+    """
+    return {name.upper() if name == name.lower() else name: value for name, value in settings.items()}

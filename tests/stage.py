@@ -263,8 +263,10 @@ class Line:
     A socket on the way to a PostgreSQL or MariaDB server that can be cut at the COMMIT of a transaction that wrote.
 
     `lose` says what is lost next: ``"reply"`` (the COMMIT arrives, what the server says to it does not) or
-    ``"commit"`` (it never arrives). `cuts` counts what was lost; with `for_ever` every further one is.
+    ``"commit"`` (it never arrives). `cuts` counts what was lost; with `for_ever` every further one is, up to `ENOUGH`.
     """
+
+    ENOUGH = 300
 
     def __init__(self, url: str) -> None:
         self._folder = Path(tempfile.mkdtemp(prefix="bi-", dir="/tmp"))  # a socket's path is short
@@ -315,13 +317,14 @@ class Line:
             if self.lose and call.wrote and b"COMMIT" in data:
                 self.cuts += 1
                 call.deaf = True
-                lost, self.lose = self.lose, self.lose if self.for_ever else None
+                lost, self.lose = self.lose, self.lose if self.for_ever and self.cuts < self.ENOUGH else None
                 if lost == "commit":
                     call.end()
                     return
             if b"COMMIT" in data or b"ROLLBACK" in data:
                 call.wrote = False
-            call.server.sendall(data)
+            with suppress(OSError):
+                call.server.sendall(data)
         call.end()
 
     def _replies(self, call: _Call) -> None:

@@ -45,7 +45,16 @@ _NOT_UNDERSTOOD: dict[str, frozenset[Any]] = {
     # ERROR
     "sqlite": frozenset({1}),
 }
-_SQLITE_TEXTS = {"locked": 5, "readonly": 8, "unable to open": 14, "disk i/o": 10, "disk is full": 13, "UNIQUE": 2067}
+_SQLITE_TEXTS = {
+    "no such": 1,
+    "syntax error": 1,
+    "locked": 5,
+    "readonly": 8,
+    "unable to open": 14,
+    "disk i/o": 10,
+    "disk is full": 13,
+    "UNIQUE": 2067,
+}
 
 
 def translated(error: Exception, dialect: sa.Dialect, doing: str, secrets: Sequence[str] = ()) -> BatchintoryError:
@@ -75,6 +84,8 @@ def is_disconnect(error: Exception, dialect: sa.Dialect) -> bool:
     """
     Whether the connection is of no more use, so that what was sent last may or may not have happened.
     """
+    if type(error).__module__.startswith("sqlite3"):
+        return False  # a file does not hang up
     code = _code(error)
     if isinstance(code, str) and (code[:2] == "08" or code[:3] == "57P"):
         return True

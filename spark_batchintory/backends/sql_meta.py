@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from ..batch import Bounds, Item
 from ..errors import BatchintoryError, ConfigurationError, ItemError
 from ..meta import MetaTable, usable
+from ..retrying import persistently
 from ..uids import UidSet
 from ..weights import ExactWeight, exact_weight
 from .sql_engine import Database
@@ -46,8 +47,7 @@ class SqlMeta:
         Make sure the table can be used; see the port. Once per table and process, since columns rarely change.
         """
         if (table.name, table.cols) not in self._places:
-            with self.database.reading(f"looking at meta table {table.name!r}"):
-                place = self._checked(table)
+            place = self._checked(table)
             self._refuse_null_uid(table, place)
             self._places[table.name, table.cols] = place
 
@@ -124,8 +124,12 @@ class SqlMeta:
     def _rows(self, table: MetaTable, statement: Statement, session: object, **params: Any) -> Any:
         if isinstance(session, Transaction) and session.database is self.database:
             return session.rows(statement, **params)
-        with self.database.reading(f"reading meta table {table.name!r}") as transaction:
-            return transaction.rows(statement, **params)
+
+        def look() -> Any:
+            with self.database.reading(f"reading meta table {table.name!r}") as transaction:
+                return transaction.rows(statement, **params)
+
+        return persistently(look)
 
     def _page(self, table: MetaTable, from_start: bool, to_end: bool) -> Statement:
         place = self._place(table)

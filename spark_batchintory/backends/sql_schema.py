@@ -170,7 +170,15 @@ def _inventory(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
         sa.Index(f"{name}_claim", "job_id", "claim_number", unique=True),
         sa.Index(f"{name}_token", "token", unique=True),
         # Serving: the longest-waiting batch of each status, whatever the history.
-        sa.Index(f"{name}_due", "job_id", "status", "due_at"),
+        # Finished batches leave it, where the database has partial indexes.
+        sa.Index(
+            f"{name}_due",
+            "job_id",
+            "status",
+            "due_at",
+            postgresql_where=sa.text("due_at IS NOT NULL"),
+            sqlite_where=sa.text("due_at IS NOT NULL"),
+        ),
         sqlite_autoincrement=True,
         mysql_engine="InnoDB",
         mysql_charset="utf8mb4",

@@ -92,6 +92,13 @@ class Statements:
         columns = [job.c[name] for name in JOB_COLUMNS]
         clock = self._database.now_expression().label("now")
         self.lock_job = self._statement(sa.select(*columns, clock).where(named).with_for_update(), [*columns, clock])
+        self.count_publication = self._statement(
+            job.update().where(named).values(publish_number=job.c.publish_number + 1)
+        )
+        self.lock_publishing = self._statement(
+            job.update().where(named).values(publish_number=job.c.publish_number + 1).returning(*columns, clock),
+            [*columns, clock],
+        )
         self.read_job = self._statement(sa.select(*columns).where(named), columns)
         self.read_jobs = self._statement(sa.select(*columns).order_by(job.c.id), columns)
         values = {name: sa.bindparam(name, type_=job.c[name].type) for name in JOB_COLUMNS if name != "id"}
@@ -136,6 +143,11 @@ class Statements:
             select.where(batch.c.token == sa.bindparam("token", type_=batch.c.token.type)), columns
         )
         self.due = self._statement(self._waiting(columns), columns)
+        self.is_any_due = self._statement(
+            sa.select(sa.literal_column("1"))
+            .where(*self._is_due([sa.literal_column(f"'{status.value}'") for status in SERVED]))
+            .limit(sa.literal_column("1"))
+        )
         self.touching = self._statement(
             select.where(
                 batch.c.meta_table == sa.bindparam("meta_table", type_=batch.c.meta_table.type),
@@ -155,15 +167,19 @@ class Statements:
         )
         return sa.select(*columns).join(waiting, batch.c.id == waiting.c.id).order_by(waiting.c.turn)
 
+    def _is_due(self, statuses: Any) -> list[Any]:
+        batch = self._tables.inventory
+        return [
+            batch.c.job_id == sa.bindparam("job_id", type_=batch.c.job_id.type),
+            batch.c.status.in_(statuses),
+            batch.c.due_at <= sa.bindparam("now", type_=batch.c.due_at.type),
+        ]
+
     def _longest_waiting(self, status: Status, rank: int) -> Any:
         batch = self._tables.inventory
         first = (
             sa.select(batch.c.id)
-            .where(
-                batch.c.job_id == sa.bindparam("job_id", type_=batch.c.job_id.type),
-                batch.c.status == sa.literal_column(f"'{status.value}'"),
-                batch.c.due_at <= sa.bindparam("now", type_=batch.c.due_at.type),
-            )
+            .where(*self._is_due([sa.literal_column(f"'{status.value}'")]))
             .order_by(batch.c.due_at)
             .limit(sa.literal_column("1"))
             .subquery()

@@ -31,6 +31,7 @@ from spark_batchintory.inventory import InventoryBackend
 from spark_batchintory.testing.clock import SteppedClock
 from spark_batchintory.testing.inventory_looking import LookingContract
 from spark_batchintory.testing.inventory_names import NamesContract
+from spark_batchintory.testing.inventory_publishing import PublishingContract
 from spark_batchintory.testing.inventory_races import RacesContract
 from spark_batchintory.testing.inventory_serving import ServingContract
 from spark_batchintory.testing.inventory_turns import TurnsContract
@@ -117,6 +118,7 @@ class PreparingContract:
 class InventoryContract(
     PreparingContract,
     TurnsContract,
+    PublishingContract,
     NamesContract,
     ServingContract,
     ValuesContract,

@@ -5,9 +5,10 @@ Many workers at once: ranges tile, tokens decide, numbers are dense, and nobody 
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 
 from spark_batchintory.batch import BatchRow, JobKey, Status
-from spark_batchintory.inventory import InventoryBackend, Step
+from spark_batchintory.inventory import InventoryBackend, Step, Turn
 from spark_batchintory.testing.clock import SteppedClock
 from spark_batchintory.testing.steps import (
     JOB,
@@ -84,6 +85,22 @@ class RacesContract:
             ranges = sorted(row["batch_id_start"] for row in raw.batches() if row["job_id"] == job["id"])
             assert ranges == [5 * n for n in range(2 * EACH)]
             assert job["publish_number"] == 2 * EACH
+
+    def test_no_turn_undoes_another(self, inventory: InventoryBackend, connect: Connect, raw: RawStore) -> None:
+        """
+        P2: what one turn writes into the job's row the next one sees, also where no range or number would clash.
+        """
+
+        def decide(turn: Turn) -> Step:
+            return Step(job=replace(turn.job, lowest_bound=(turn.job.lowest_bound or 0) + 1))
+
+        def work(backend: InventoryBackend) -> None:
+            for _ in range(2 * EACH):
+                patiently(backend.transact, JOB, decide)
+
+        at_once(connect, WORKERS, work)
+
+        assert raw.jobs()[0]["lowest_bound"] == 2 * EACH * WORKERS
 
     def test_publications_are_dense_and_in_commit_order(
         self, inventory: InventoryBackend, connect: Connect, raw: RawStore

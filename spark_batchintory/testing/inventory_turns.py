@@ -24,6 +24,7 @@ from spark_batchintory.testing.steps import (
     change,
     claim,
     differences,
+    everything,
     fail,
     inserted,
     new_batch,
@@ -31,13 +32,6 @@ from spark_batchintory.testing.steps import (
     succeed,
     take_over,
 )
-
-
-def everything(raw: RawStore) -> list[list[dict[str, Any]]]:
-    """
-    All that the store holds.
-    """
-    return [raw.jobs(), raw.batches(), raw.attempts(), raw.publications(), raw.acts()]
 
 
 class TurnsContract:
@@ -283,22 +277,6 @@ class TurnsContract:
         P2: what is unique is so within its job.
         """
         assert [claim(inventory, key).range_lo for key in (JOB, OTHER)] == [raw.batches()[0]["range_lo"]] * 2
-
-    def test_a_publish_number_is_given_once(self, inventory: InventoryBackend, raw: RawStore) -> None:
-        """
-        P5: a second publication under the same number is refused with all that came with it.
-        """
-        first, second = claim(inventory), claim(inventory)
-        succeed(inventory, first)
-        before = everything(raw)
-
-        def decide(turn: Turn) -> Step:
-            done = lifecycle.succeeded(second, now=turn.now, number=1, result=None, logging=None)
-            return Step(changes=[Change(second, done)], publications=[Publication(1, second.id)])
-
-        with pytest.raises(ClaimConflict):
-            inventory.transact(JOB, decide)
-        assert everything(raw) == before
 
     def test_an_attempt_is_remembered_once(
         self, inventory: InventoryBackend, raw: RawStore, clock: SteppedClock

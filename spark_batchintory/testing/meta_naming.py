@@ -4,17 +4,13 @@ Names of tables and columns as people choose them, and conditions as people writ
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pytest
 
 from spark_batchintory.batch import Bounds
 from spark_batchintory.errors import BatchintoryError
 from spark_batchintory.meta import MetaBackend, MetaTable
+from spark_batchintory.testing.meta_tables import AddRows, MakeTable
 from spark_batchintory.uids import UidSet
-
-if TYPE_CHECKING:
-    from spark_batchintory.testing.meta_contract import AddRows, MakeTable
 
 ODD_NAMES = [
     *("two words", "UPPER", "MixedCase", "select", "ünïcode", "1st", "trailing_", "a-b", "a$b"),
@@ -66,7 +62,7 @@ ROWS = [(1, "a", 10), (2, "b", 20), (3, "c", 30)]
 ANSWERS = ([(1, "a", 10), (2, "b", 20)], 3, [(1, "a", 10), (3, "c", 30)], (2, 50), [2])
 
 
-class MetaNamingContract:
+class NamingContract:
     """
     Names are quoted, values bound, and conditions left to the system that understands them.
     """

@@ -153,21 +153,19 @@ def change(inventory: InventoryBackend, row: BatchRow, **fields: Any) -> BatchRo
 
 def succeed(inventory: InventoryBackend, row: BatchRow, result: Any = None, logging: str | None = None) -> BatchRow:
     """
-    Finish the batch as succeeded: the row, its ended attempt, its publication and the job's publish number in one step.
+    Finish the batch as succeeded: the row, its ended attempt and its publication, in a turn that publishes.
     """
 
     def decide(turn: Turn) -> Step:
-        number = turn.job.publish_number + 1
+        number = turn.job.publish_number
         after = lifecycle.succeeded(row, now=turn.now, number=number, result=result, logging=logging)
         return Step(
             changes=[Change(row, after)],
             attempts=[lifecycle.ended(row, now=turn.now, outcome="succeeded")],
             publications=[Publication(number, row.id, row.replaces)],
-            job=replace(turn.job, publish_number=number),
         )
 
-    written = inventory.transact(key_of(row), decide)
-    return written.step.changes[0].after
+    return inventory.transact(key_of(row), decide, publishing=True).step.changes[0].after
 
 
 def fail(inventory: InventoryBackend, row: BatchRow, error: str = "boom", delay: timedelta = MINUTE) -> BatchRow:
@@ -238,7 +236,7 @@ def patiently(operation: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T
     """
     The result of an operation, tried again while it meets conflicts; with the patience that a busy machine asks for.
     """
-    return persistently(lambda: operation(*args, **kwargs), patience=timedelta(minutes=2))
+    return persistently(lambda: operation(*args, **kwargs), patience=timedelta(minutes=1))
 
 
 def won(
@@ -262,3 +260,10 @@ def differences(before: Sequence[dict[str, Any]], after: Sequence[dict[str, Any]
     for old, new in zip(before, after, strict=True):
         changed.update({name: (old[name], new[name]) for name in old if old[name] != new[name]})
     return changed
+
+
+def everything(raw: RawStore) -> list[list[dict[str, Any]]]:
+    """
+    All that the store holds.
+    """
+    return [raw.jobs(), raw.batches(), raw.attempts(), raw.publications(), raw.acts()]

@@ -92,7 +92,7 @@ def plain(name: str, value: Any) -> Any:
     if value is None:
         return None
     if name in JSON and isinstance(value, str):
-        return json.loads(value)
+        return "null" if value == "null" else json.loads(value)  # a text that says null is not NULL
     if name in TIMES and isinstance(value, str):
         return datetime.fromisoformat(value)
     if name == "batch_weight":

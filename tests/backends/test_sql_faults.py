@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,8 @@ from spark_batchintory.backends.sql_engine import Database
 from spark_batchintory.backends.sql_inventory import SqlInventory
 from spark_batchintory.connections import parse_connection
 from spark_batchintory.errors import ClaimConflict, CommitUnknown, ConfigurationError, InventoryUnavailable
-from spark_batchintory.inventory import Step
-from spark_batchintory.testing.steps import JOB, a_token, claim, fail, new_batch, succeed, take_over
+from spark_batchintory.inventory import InventoryBackend, Step, Turn
+from spark_batchintory.testing.steps import JOB, a_token, at_once, claim, fail, new_batch, patiently, succeed, take_over
 
 if TYPE_CHECKING:
     from tests.backends.conftest import RawSql
@@ -160,7 +161,7 @@ def test_a_role_that_may_only_read(
     assert reader.find(row.id) == row
     assert (len(reader.attempts(row.id)), len(reader.jobs()), len(reader.batches())) == (1, 1, 1)
     for write in (lambda: claim(reader), lambda: reader.beat(row.id, "x", timedelta(minutes=1))):
-        with pytest.raises(ConfigurationError):
+        with pytest.raises(ConfigurationError, match="may not"):
             write()
     assert raw.batches() == before
 
@@ -253,3 +254,27 @@ def test_a_lock_is_not_waited_for_for_ever(
     assert len(raw.batches()) == 1
     assert claim(impatient).batch_id_start == 5
     impatient.close()
+
+
+def test_workers_of_a_job_wait_for_their_turn(
+    database_url: str, backend: SqlInventory, make: Callable[..., SqlInventory]
+) -> None:
+    """
+    DESIGN 5, lock first: workers queue up for the job's row, so that no plan is made in vain.
+    """
+    plans: list[int] = []
+
+    def decide(turn: Turn) -> Step:
+        plans.append(turn.job.claim_number)
+        number = turn.job.claim_number + 1
+        row = new_batch(turn, number, number, range_lo=number)
+        return Step(inserts=[row], job=replace(turn.job, frontier=number, claim_number=number))
+
+    def work(worker: InventoryBackend) -> None:
+        for _ in range(10):
+            patiently(worker.transact, JOB, decide)
+
+    backend.transact(JOB, lambda turn: Step())
+    at_once(lambda: make(Database(parse_connection(database_url))), 5, work)
+
+    assert plans == list(range(50))

@@ -16,8 +16,9 @@ from spark_batchintory.backends.sql_meta import SqlMeta
 from spark_batchintory.batch import Bounds
 from spark_batchintory.connections import parse_connection
 from spark_batchintory.meta import MetaTable
-from spark_batchintory.testing.meta_contract import AddRows, MakeTable, MetaContract, Row
+from spark_batchintory.testing.meta_contract import AddRows, MakeTable, MetaContract
 from spark_batchintory.testing.meta_naming import ROWS
+from spark_batchintory.testing.meta_tables import Row
 from spark_batchintory.testing.servers import drop_database, fresh_database
 from spark_batchintory.uids import HIGHEST, UidSet
 
