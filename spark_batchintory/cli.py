@@ -126,8 +126,7 @@ def _settings(
     ] = None,
     version: Annotated[bool, typer.Option("--version", is_eager=True, callback=_version, help="Print it.")] = False,
 ) -> None:
-    if env_file is not None:
-        configure(dot_env=env_file)
+    configure(dot_env=env_file)
 
 
 @app.command()

@@ -172,7 +172,8 @@ class Batch(RecordedBatch):
         """
         with self:
             value = func(self.items, *args, **(kwargs or {}))
-            self.succeeded(result=value if isinstance(value, dict) else None)
+            if not self._ended:
+                self.succeeded(result=value if isinstance(value, dict) else None)
         return value
 
     def __enter__(self) -> Batch:
@@ -343,9 +344,9 @@ def _json(value: Any) -> Any:
         raise ConfigurationError(f"result must be something JSON can hold: {error}") from error
 
 
-def _error_text(error: BaseException | str | None) -> str | None:
+def _error_text(error: object) -> str | None:
     if not isinstance(error, BaseException):
-        return error
+        return None if error is None else str(error)
     return "".join(traceback.format_exception(error)).strip()
 
 

@@ -173,6 +173,12 @@ class InventoryBackend(Protocol):
         `decide` is called with the turn held; it may be called again if the store goes again by itself, so it must be
         pure. An exception from it is passed on and nothing is written.
 
+        Parameters
+        ----------
+        publishing
+            Take the job's next publish number with the turn: `turn.job.publish_number` is then the one to publish
+            under, and the step must do so. It is given back if nothing is written.
+
         Raises
         ------
         LeaseLost

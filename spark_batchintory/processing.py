@@ -17,6 +17,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from .batch import Status
 from .errors import ConfigurationError
 from .handle import Batch
 from .weights import ExactWeight, add
@@ -161,21 +162,20 @@ class _Run:
                 if self.plan.on_acquired is not None:
                     self.plan.on_acquired(batch)
                 value = self.func(batch)
-                if batch.success is None:
+                if batch.status == Status.RUNNING.value:
                     batch.succeeded(result=value if isinstance(value, dict) else None)
         except Exception:
-            self._count(batch)
+            self._count(batch, failed=True)
             if self.plan.on_error == "raise":
                 raise
         else:
-            self._count(batch)
+            self._count(batch, failed=batch.success is False)
 
-    def _count(self, batch: Batch) -> None:
+    def _count(self, batch: Batch, failed: bool) -> None:
         with self._lock:
-            good = batch.success is True
             self.summary = Summary(
-                succeeded=self.summary.succeeded + good,
-                failed=self.summary.failed + (not good),
+                succeeded=self.summary.succeeded + (batch.success is True),
+                failed=self.summary.failed + failed,
                 items=self.summary.items + batch.count,
                 weight=add(self.summary.weight, batch.weight or 0),
                 batch_ids=(*self.summary.batch_ids, batch.id),

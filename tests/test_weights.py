@@ -5,7 +5,7 @@ Which weights can be used, and that their sums are exact (`spark_batchintory.wei
 from __future__ import annotations
 
 import math
-from decimal import Decimal, localcontext
+from decimal import Context, Decimal, localcontext
 from fractions import Fraction
 
 import pytest
@@ -101,7 +101,7 @@ def test_sums_that_floats_get_wrong(weights: list[object], total: object) -> Non
     """
     P6: no drift on decimals, no digits lost beyond 2**53, and a sum the inventory cannot hold is not known.
     """
-    with localcontext(prec=60):
+    with localcontext(Context(prec=60)):
         assert total_weight(weights) == total
 
 
@@ -109,7 +109,7 @@ def test_a_low_precision_around_us_changes_nothing() -> None:
     """
     P6: sums do not follow the decimal context of the program they run in.
     """
-    with localcontext(prec=3):
+    with localcontext(Context(prec=3)):
         assert total_weight([Decimal("1234.5678"), Decimal("0.0001")]) == Decimal("1234.5679")
         assert add(10**18, Decimal("0.5")) == Decimal("1000000000000000000.5")
 

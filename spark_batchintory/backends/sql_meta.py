@@ -90,7 +90,10 @@ class SqlMeta:
         """
         place, cols = self._place(table), table.cols
         weight = sa.func.sum(place.c[cols.weight]) if cols.weight and self._is_summable(table) else sa.null()
-        scope = self._scope(table, place, after, bounds.lowest, bounds.highest)
+        limits = {"after": after, "lowest": bounds.lowest, "highest": bounds.highest}
+        scope = self._scope(
+            table, place, **{name: uid if uid is None else _number(name, uid) for name, uid in limits.items()}
+        )
         query = sa.select(sa.func.count(), weight).select_from(place).where(*scope)
         try:
             (row,) = self._rows(table, Statement(query, self.database.dialect), None)
@@ -105,11 +108,9 @@ class SqlMeta:
         Uids of a location; see the port.
         """
         place, cols = self._place(table), table.cols
-        named = (
-            sa.cast(place.c[cols.item], sa.Text) == item
-            if self.database.dialect.name == "postgresql"
-            else place.c[cols.item] == item
-        )
+        is_postgresql = self.database.dialect.name == "postgresql"  # which does not compare an id with text
+        column = sa.cast(place.c[cols.item], sa.Text) if is_postgresql else place.c[cols.item]
+        named = column == sa.bindparam("location", item)
         query = sa.select(place.c[cols.uid], place.c[cols.item]).where(named).order_by(place.c[cols.uid])
         rows = self._rows(table, Statement(query, self.database.dialect), None)
         # A collation may find 'a/B' equal to 'a/b'; two files are not.
@@ -142,7 +143,7 @@ class SqlMeta:
         )
         return Statement(query.limit(sa.bindparam("size", type_=sa.BigInteger)), self.database.dialect)
 
-    def _scope(self, table: MetaTable, place: Any, after: Any, lowest: int | None, highest: Any) -> list[Any]:
+    def _scope(self, table: MetaTable, place: Any, after: Any, lowest: Any, highest: Any) -> list[Any]:
         uid = place.c[table.cols.uid]
         conditions = [] if table.filter is None else [_condition(table.filter, self.database.dialect)]
         if after is not None:
@@ -156,13 +157,13 @@ class SqlMeta:
     def _span(self, table: MetaTable, first: int, last: int) -> Any:
         place = self._place(table)
         uid = place.c[table.cols.uid]
-        query = _columns(table, place).where(uid >= first, uid <= last).order_by(uid)
+        query = _columns(table, place).where(uid >= _number("first", first), uid <= _number("last", last)).order_by(uid)
         return self._rows(table, Statement(query, self.database.dialect), None)
 
     def _chosen(self, table: MetaTable, uids: Sequence[int]) -> Any:
         place = self._place(table)
         uid = place.c[table.cols.uid]
-        chosen = uid.in_([sa.bindparam(None, value, type_=sa.BigInteger) for value in uids])
+        chosen = uid.in_([_number(f"uid_{at}", value) for at, value in enumerate(uids)])
         return self._rows(
             table, Statement(_columns(table, place).where(chosen).order_by(uid), self.database.dialect), None
         )
@@ -243,6 +244,11 @@ class SqlMeta:
         return any(
             column["name"] == table.cols.weight and isinstance(column["type"], _WHOLE_NUMBERS) for column in columns
         )
+
+
+def _number(name: str, uid: int) -> sa.BindParameter[int]:
+    # Named by us: SQLAlchemy names parameters after columns, and a column may be called ":name".
+    return sa.bindparam(name, uid, type_=sa.BigInteger)
 
 
 def _columns(table: MetaTable, place: Any) -> Any:

@@ -4,6 +4,8 @@ Meta tables that are wrong, as real ones are: what is missing, of the wrong type
 
 from __future__ import annotations
 
+from decimal import Decimal
+
 import pytest
 
 from spark_batchintory.batch import Item
@@ -105,6 +107,16 @@ class CheckingContract:
 
         with pytest.raises(ItemError, match=r"uid 2 .*'files'.*'item'"):
             usable(meta.page(table, None, None, 10), table, None)
+
+    def test_only_whole_numbers_of_64_bits_are_uids(self) -> None:
+        """
+        Behaviour: whatever a driver returns, a row is used under an `int` that every inventory can hold, or named.
+        """
+        edges = [-(2**63), -1, 0, 2**63 - 1]
+        assert [item.uid for item in usable([(uid, "a", 1) for uid in edges], MetaTable("files"), None)] == edges
+        for uid in (2**63, -(2**63) - 1, 1.0, "1", None, True, Decimal("1.5"), Decimal("NaN"), Decimal(2**63)):
+            with pytest.raises(ItemError, match=r"'files'"):
+                usable([(uid, "a", 1)], MetaTable("files"), None)
 
     def test_rows_below_the_page_are_refused(self) -> None:
         """
