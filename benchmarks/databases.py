@@ -32,7 +32,7 @@ META_COLS = {"uid": "id", "item": "item", "weight": "weight"}
 # The bare protocol must be no less and no more durable than the library, and wait for the file as fairly.
 SQLITE_JOURNAL, SQLITE_SYNCHRONOUS = "WAL", "FULL"
 # SQLite's own waiting sleeps up to 100 ms and lets one process keep the file; so poll it, after random pauses.
-SQLITE_POLL_SECONDS = (0.0002, 0.002)
+SQLITE_POLL_SECONDS = (0.0005, 0.005)
 SQLITE_BUSY_SECONDS = 60.0
 
 _META_COLUMNS = "id bigint PRIMARY KEY, item varchar(255) NOT NULL, weight bigint NOT NULL"

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
@@ -65,6 +66,7 @@ class Inventory:
         self._secrets = secrets
         self._heart = Heart(backend.beat)
         self._held: weakref.WeakValueDictionary[int, Batch] = weakref.WeakValueDictionary()
+        self._holding = threading.Lock()
         self._closing = weakref.finalize(self, Heart.stop, self._heart)
 
     def __enter__(self) -> Inventory:
@@ -219,7 +221,8 @@ class Inventory:
         """
         Batches this process acquired here and has not ended.
         """
-        return [batch for _, batch in sorted(self._held.items())]
+        with self._holding:
+            return [batch for _, batch in sorted(self._held.items())]
 
     def published_paths(self, job: str, base: str) -> list[str]:
         """
@@ -333,11 +336,12 @@ class Inventory:
     @functools.cached_property
     def _holder(self) -> Holder:
         identity = self.backend.prepare()
-        held = self._held
+        held, holding = self._held, self._holding  # not self: a batch that is kept must not keep its inventory open
 
         def release(batch: Batch) -> None:
-            if held.get(batch.id) is batch:
-                del held[batch.id]
+            with holding:
+                if held.get(batch.id) is batch:
+                    del held[batch.id]
 
         return Holder(self.backend, self._heart, identity, self._secrets, release)
 
@@ -353,7 +357,8 @@ class Inventory:
         if claimed is None:
             return None
         batch = Batch(claimed, holder)
-        self._held[batch.id] = batch
+        with self._holding:
+            self._held[batch.id] = batch
         if heartbeat:
             keep_alive(batch, holder, self.settings.MAX_HOLD)
         return batch
@@ -374,9 +379,7 @@ class Inventory:
         )
 
     def _warn_of_forgotten(self, call: Call) -> None:
-        forgotten = [
-            batch.id for batch in self._held.values() if batch.job == call.job and batch.meta_table == call.table.name
-        ]
+        forgotten = [batch.id for batch in self.held() if batch.job == call.job and batch.meta_table == call.table.name]
         if forgotten:
             log.warning(
                 "%s: this process still holds batches %s; end them, or see held()",

@@ -262,8 +262,8 @@ class Line:
     """
     A socket on the way to a PostgreSQL or MariaDB server that can be cut at the COMMIT of a transaction that wrote.
 
-    `lose` says what is lost next: ``"reply"`` (the COMMIT arrives, what the server says to it does not) or
-    ``"commit"`` (it never arrives). `cuts` counts what was lost; with `for_ever` every further one is, up to `ENOUGH`.
+    `lose` says what is lost next: ``"reply"`` (the COMMIT arrives, what the server says to it does not), ``"commit"``
+    (it never arrives), or ``"late"`` (it arrives when the client, cut off, has come to the job's lock again). `cuts` counts what was lost; with `for_ever` every further one is, up to `ENOUGH`.
     """
 
     ENOUGH = 300
@@ -280,6 +280,7 @@ class Line:
         self.lose: str | None = None
         self.for_ever = False
         self.cuts = 0
+        self._late: list[tuple[_Call, bytes]] = []
         self._listener = socket.socket(socket.AF_UNIX)
         self._listener.bind(str(self._folder / name))
         self._listener.listen()
@@ -321,6 +322,15 @@ class Line:
                 if lost == "commit":
                     call.end()
                     return
+                if lost == "late":
+                    self._late.append((call, data))
+                    _shut(call.client)
+                    return
+            if self._late and b"FOR UPDATE" in data:
+                call.server.sendall(data)
+                late, commit = self._late.pop()
+                late.server.sendall(commit)
+                continue
             if b"COMMIT" in data or b"ROLLBACK" in data:
                 call.wrote = False
             with suppress(OSError):
@@ -330,7 +340,7 @@ class Line:
     def _replies(self, call: _Call) -> None:
         for data in call.read(call.server):
             if call.deaf:
-                break
+                break  # also ends the connection of a COMMIT that came late: by then it has happened
             with suppress(OSError):
                 call.client.sendall(data)
         call.end()

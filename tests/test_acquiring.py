@@ -130,18 +130,18 @@ class TestRanges:
 
         assert flat(drain(lite.open(), "daily", batch_count=2, **bounds)) == expected
 
-    def test_a_maximum_is_a_ceiling_of_its_call(self, stage):
+    def test_a_maximum_is_a_ceiling_of_its_call(self, lite):
         """
         API: the next call without it goes on above, and loses nothing.
         """
-        stage.files([1, 2, 3, 4, 5])
-        inventory = stage.open()
+        lite.files([1, 2, 3, 4, 5])
+        inventory = lite.open()
 
         assert drain(inventory, "daily", batch_id_max=2) == [[1, 2]]
         assert drain(inventory, "daily", batch_id_max=2) == []
         assert drain(inventory, "daily", batch_id_max=4) == [[3, 4]]
         assert drain(inventory, "daily") == [[5]]
-        stage.assert_tiled("daily")
+        lite.assert_tiled("daily")
 
     def test_a_backfill_has_its_own_progress_and_an_end(self, stage):
         """
@@ -225,18 +225,18 @@ class TestWeights:
         assert stage.rows("SELECT weight FROM files WHERE uid = 3") == [99]
         assert [Decimal(w) for w in stage.rows("SELECT batch_weight FROM inventory ORDER BY id")] == [5, 99, 5, 1]
 
-    def test_an_oversize_item_can_be_an_error(self, stage):
+    def test_an_oversize_item_can_be_an_error(self, lite):
         """
         API: `fail` names uid, item and weight when the item is reached, and nothing is claimed by that call.
         """
-        stage.files([(1, "a", 2), (2, "huge", 99), (3, "b", 1)])
-        inventory = stage.open()
+        lite.files([(1, "a", 2), (2, "huge", 99), (3, "b", 1)])
+        inventory = lite.open()
 
         assert inventory.acquire_batch("daily", "files", batch_weight=5, oversize="fail").uids == [1]
-        before = stage.everything()
+        before = lite.everything()
         with pytest.raises(ItemError, match=r"uid 2.*huge.*99"):
             inventory.acquire_batch("daily", "files", batch_weight=5, oversize="fail")
-        assert stage.everything() == before
+        assert lite.everything() == before
         assert drain(inventory, "daily", batch_weight=99, oversize="fail") == [[2], [3]]
 
     def test_an_oversize_item_can_be_set_aside(self, stage):
@@ -294,22 +294,22 @@ class TestWeights:
         assert drain(stage.open(), "by weight", batch_weight=50) == [[1], [2], [3]]
         assert drain(stage.open(), "by count", batch_count=2) == [[1, 2], [3]]
 
-    def test_weights_are_not_looked_at_without_a_limit(self, stage):
+    def test_weights_are_not_looked_at_without_a_limit(self, lite):
         """
         API: without `batch_weight` a bad weight changes nothing, and the batch's own weight says that it is not known.
         """
-        stage.files([(1, "a", None), (2, "b", -4), (3, "c", 1)])
+        lite.files([(1, "a", None), (2, "b", -4), (3, "c", 1)])
 
-        batch = stage.open().acquire_batch("daily", "files", oversize="fail")
+        batch = lite.open().acquire_batch("daily", "files", oversize="fail")
 
         assert (batch.uids, batch.weights, batch.weight) == ([1, 2, 3], [None, -4, 1], None)
 
-    def test_a_table_without_weights(self, stage):
+    def test_a_table_without_weights(self, lite):
         """
         API: the weight column may be None; then batches are cut by count.
         """
-        stage.files([1, 2, 3])
-        inventory = stage.open()
+        lite.files([1, 2, 3])
+        inventory = lite.open()
 
         batch = inventory.acquire_batch("daily", "files", {"weight": None}, batch_count=2)
 
@@ -330,13 +330,13 @@ class TestWeights:
         assert len(inventory.acquire_batch("daily", "files", batch_weight=Decimal("0.3"))) == 3
         assert [Decimal(w) for w in stage.rows("SELECT batch_weight FROM inventory")] == [1, Decimal("0.3")]
 
-    def test_floats_count_as_the_decimals_they_print_as(self, stage):
+    def test_floats_count_as_the_decimals_they_print_as(self, lite):
         """
         API: 0.1 + 0.2 fits into 0.3.
         """
-        stage.files([(1, "a", 0.1), (2, "b", 0.2), (3, "c", 0.1)], weight=FLOAT)
+        lite.files([(1, "a", 0.1), (2, "b", 0.2), (3, "c", 0.1)], weight=FLOAT)
 
-        assert drain(stage.open(), "daily", batch_weight=0.3) == [[1, 2], [3]]
+        assert drain(lite.open(), "daily", batch_weight=0.3) == [[1, 2], [3]]
 
     def test_huge_weights_are_summed_exactly(self, stage):
         """
@@ -513,15 +513,15 @@ class TestTables:
                 inventory.acquire_batch("daily", "files", {role: "nix"})
         assert stage.rows("SELECT COUNT(*) FROM inventory") == [0]
 
-    @pytest.mark.parametrize("kind", ["VARCHAR(20)", "TEXT", "DATE"])
-    def test_a_uid_column_that_holds_no_numbers_is_refused(self, stage, kind):
+    def test_a_uid_column_that_holds_no_numbers_is_refused(self, stage):
         """
         API: table and column are named, before anything is read.
         """
-        stage.files(uid=kind)
-
-        with pytest.raises(ConfigurationError, match="'uid' of meta table 'files'"):
-            stage.open().acquire_batch("daily", "files")
+        inventory = stage.open()
+        for name, kind in {"short": "VARCHAR(20)", "long": "TEXT", "days": "DATE"}.items():
+            stage.files(name=f"{name}_files", uid=kind)
+            with pytest.raises(ConfigurationError, match=f"'uid' of meta table '{name}_files'"):
+                inventory.acquire_batch("daily", f"{name}_files")
 
     def test_a_uid_that_is_no_whole_number_is_refused(self, stage):
         """
@@ -597,16 +597,16 @@ class TestTables:
             stage.open().acquire_batch("daily", "files")
         assert stage.rows("SELECT COUNT(*) FROM inventory") == [0]
 
-    def test_a_null_location_is_an_error(self, stage):
+    def test_a_null_location_is_an_error(self, lite):
         """
         API: table, column and uid are named, nothing is claimed; a filter that leaves the row out helps.
         """
-        stage.files([1, (2, None, 1), 3])
-        inventory = stage.open()
+        lite.files([1, (2, None, 1), 3])
+        inventory = lite.open()
 
         with pytest.raises(ItemError, match=r"uid 2 .*'files'.*'item'"):
             inventory.acquire_batch("daily", "files")
-        assert stage.rows("SELECT COUNT(*) FROM inventory") == [0]
+        assert lite.rows("SELECT COUNT(*) FROM inventory") == [0]
         assert drain(inventory, "filtered", meta_filter="item IS NOT NULL") == [[1, 3]]
 
     def test_odd_names_are_only_names(self, stage):

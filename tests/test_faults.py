@@ -4,6 +4,7 @@ Conflicts, lost connections and lost replies: the whole transaction again, bound
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 
 import pytest
@@ -119,27 +120,28 @@ class TestConflicts:
         lost = stage.rows("SELECT attempt FROM inventory_attempt WHERE batch_id = :id ORDER BY attempt", id=batch.id)
         assert lost == list(range(1, len(lost) + 1))
 
-    @pytest.mark.parametrize("end", ENDS)
-    def test_a_conflict_anywhere_in_a_finish_is_tried_again_as_a_whole(self, stage, time, end):
+    def test_a_conflict_anywhere_in_a_finish_is_tried_again_as_a_whole(self, stage, time):
         """
         PROTOCOL: the batch ends once, with one attempt and at most one publication.
         """
         wire = Wire()
         inventory = stage.open(wire=wire)
-        length = len(wire.since(lambda: ENDS[end](acquire(inventory, "dry"))))
+        ended = 0
+        for end, left in LEFT.items():
+            dry = acquire(inventory, f"{end}, dry")
+            length = len(wire.since(lambda end=end, dry=dry: ENDS[end](dry)))
+            for position in range(length):
+                batch = acquire(inventory, f"{end}, {position}")
+                wire.fail_at(position, conflict(stage.kind))
+                ENDS[end](batch)
+                assert rows(stage, f"{end}, {position}") == [left]
+            ended += length + 1
+        attempts = stage.rows("SELECT batch_id FROM inventory_attempt")
+        assert len(attempts) == len(set(attempts)) == ended
+        published = stage.rows("SELECT job, publish_number FROM inventory_job")
+        assert [number for _, number in published] == [int("succeeded" in job) for job, _ in published]
 
-        for position in range(length):
-            batch = acquire(inventory, f"job {position}")
-            wire.fail_at(position, conflict(stage.kind))
-            ENDS[end](batch)
-            assert rows(stage, f"job {position}") == [LEFT[end]]
-        ended = stage.rows("SELECT batch_id, COUNT(*) FROM inventory_attempt GROUP BY batch_id")
-        assert {count for _, count in ended} == {1}
-        numbers = stage.rows("SELECT number FROM inventory_publication")
-        assert numbers == ([1] * (length + 1) if end == "succeeded" else [])
-
-    @pytest.mark.parametrize("where", ["INTO inventory ", "INTO inventory_job", "FROM inventory_job"])
-    def test_a_conflict_that_never_ends_is_given_up(self, stage, time, where):
+    def test_a_conflict_that_never_ends_is_given_up(self, stage, time):
         """
         PROTOCOL: bounded, then `InventoryUnavailable`, whose cause says why; nothing is half-written.
         """
@@ -147,16 +149,17 @@ class TestConflicts:
         inventory = stage.open(wire=wire)
         acquire(inventory, "warm")
         before = stage.everything()
-        wire.trouble = lambda said: conflict(stage.kind) if where in said else None
+        for where in ("INTO inventory ", "INTO inventory_job", "FROM inventory_job"):
+            time.slept.clear()
+            wire.trouble = lambda said, where=where: conflict(stage.kind) if where in said else None
+            with pytest.raises(InventoryUnavailable) as caught:
+                acquire(inventory)
 
-        with pytest.raises(InventoryUnavailable) as caught:
-            acquire(inventory)
-
-        assert caught.value.__cause__ is not None
-        assert 1 < time.monotonic() < PATIENCE + 15
-        assert len(time.slept) < 30_000
-        wire.trouble = lambda said: None
-        assert stage.everything() == before
+            assert caught.value.__cause__ is not None
+            assert 1 < time.monotonic() < PATIENCE + 15
+            assert len(time.slept) < 30_000
+            wire.trouble = lambda said: None
+            assert stage.everything() == before
         assert acquire(inventory).uids == [1, 2, 3]
 
     def test_a_finish_that_meets_conflicts_for_ever_can_be_tried_again(self, stage, time):
@@ -232,6 +235,31 @@ class TestLostReplies:
         batch.succeeded()
         assert rows(cut) == [("succeeded", 1, 0)]
 
+    def test_a_claim_whose_commit_arrives_after_we_looked(self, cut, time):
+        """
+        P8: a COMMIT that was on its way while we looked is ours as well: one row, in hand, with the items it says.
+        """
+        cut.line.lose = "late"
+
+        batch = acquire(cut.inventory)
+
+        assert cut.line.cuts == 1
+        assert rows(cut) == [("running", 1, 0)]
+        assert cut.rows("SELECT token, uids FROM inventory") == [(batch.token, "r:1-3")]
+        assert batch.uids == [1, 2, 3]
+
+    def test_a_finish_whose_commit_arrives_after_we_looked(self, cut, time):
+        """
+        P8: the same for the end of a batch: one attempt, one publication.
+        """
+        batch = acquire(cut.inventory)
+        cut.line.lose = "late"
+
+        batch.succeeded()
+
+        assert (cut.line.cuts, rows(cut)) == (1, [("succeeded", 1, 0)])
+        assert cut.rows("SELECT number FROM inventory_publication") == [1]
+
     @pytest.mark.parametrize("lost", ["reply", "commit"])
     def test_a_rescue_whose_commit_was_not_answered(self, cut, lost, time):
         """
@@ -247,7 +275,7 @@ class TestLostReplies:
         assert rows(cut) == [("running", 2, 0)]
         assert cut.rows("SELECT attempt, outcome FROM inventory_attempt") == [(1, "lost")]
 
-    @pytest.mark.parametrize("lost", ["reply", "commit"])
+    @pytest.mark.parametrize(("line", "lost"), [("postgresql", "reply"), ("mariadb", "commit")], indirect=["line"])
     def test_a_turn_that_only_set_aside_and_was_not_answered(self, cut, lost, time):
         """
         P8: a turn that left no token is looked up in vain; the next one sees what it did, and nothing is doubled.
@@ -260,21 +288,22 @@ class TestLostReplies:
         assert rows(cut) == [("dead", 0, 0)] * 9
         cut.assert_tiled("daily")
 
-    @pytest.mark.parametrize("lost", ["reply", "commit"])
-    @pytest.mark.parametrize("end", ENDS)
-    def test_a_finish_whose_commit_was_not_answered(self, cut, end, lost, time):
+    def test_a_finish_whose_commit_was_not_answered(self, cut, time):
         """
-        P8: the batch ended once: one attempt, one publication, one charge.
+        P8: the batch ended once: one attempt, one publication, one charge; ending it again is as harmless as ever.
         """
-        batch = acquire(cut.inventory)
-        cut.line.lose = lost
+        for cuts, (end, lost) in enumerate(itertools.product(ENDS, ["reply", "commit"]), start=1):
+            job = f"{end}, {lost} lost"
+            batch = acquire(cut.inventory, job)
+            cut.line.lose = lost
 
-        ENDS[end](batch)
+            ENDS[end](batch)
 
-        assert (cut.line.cuts, rows(cut)) == (1, [LEFT[end]])
-        assert len(cut.rows("SELECT outcome FROM inventory_attempt")) == 1
-        assert cut.rows("SELECT number FROM inventory_publication") == ([1] if end == "succeeded" else [])
-        ENDS[end](batch)
+            assert (cut.line.cuts, rows(cut, job)) == (cuts, [LEFT[end]])
+            assert len(cut.rows("SELECT outcome FROM inventory_attempt WHERE batch_id = :id", id=batch.id)) == 1
+            published = cut.rows("SELECT number FROM inventory_publication WHERE batch_id = :id", id=batch.id)
+            assert published == ([1] if end == "succeeded" else [])
+            ENDS[end](batch)
 
     def test_the_last_failure_whose_commit_was_not_answered(self, cut, time):
         """
@@ -301,7 +330,7 @@ class TestLostReplies:
         rescued.succeeded()
         assert rows(cut) == [("succeeded", 2, 0)]
 
-    @pytest.mark.parametrize("what", ["claim", "finish"])
+    @pytest.mark.parametrize(("line", "what"), [("postgresql", "claim"), ("mariadb", "finish")], indirect=["line"])
     def test_a_commit_that_never_arrives_is_given_up(self, cut, what, time):
         """
         PROTOCOL: bounded, then an error of ours; nothing was written, and later it works.

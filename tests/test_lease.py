@@ -423,7 +423,7 @@ class TestLease:
         """
         inventory, step = stepped(stage)
         batch = acquire(inventory, lease=5 * MINUTE)
-        for _ in range(30):
+        for _ in range(12):
             step(MINUTE)
             assert due(stage) == batch.lease_expires_at == stage.clock() + 5 * MINUTE
         assert acquire(stage.open()).uids == [4, 5, 6]

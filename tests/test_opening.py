@@ -5,8 +5,6 @@ Where inventory and meta table may be, what opening does and does not do, and wh
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -20,8 +18,6 @@ from spark_batchintory import ConfigurationError, opening
 from spark_batchintory.testing.servers import drop_database, fresh_database
 
 from .stage import Stage, drain
-
-ROOT = Path(bi.__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -200,37 +196,6 @@ class TestOpening:
         for one in opened:
             one.close()
         assert stage.rows("SELECT COUNT(*) FROM inventory UNION ALL SELECT COUNT(*) FROM second") == [2, 2]
-
-    def test_first_users_of_four_processes(self, stage):
-        """
-        API: tables are created on first use, and a race of several first users is harmless.
-        """
-        stage.files(range(1, 5))
-        start = [sys.executable, "-W", "error", "-c", FIRST, stage.url]
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-        users = [
-            subprocess.Popen(start, env={**os.environ, "PYTHONPATH": str(ROOT)}, text=True, **pipes) for _ in range(4)
-        ]
-        for user in users:
-            user.stdout.readline()
-        for user in users:
-            user.stdin.write("go\n")
-            user.stdin.flush()
-        told = [user.communicate(timeout=100) for user in users]
-
-        assert [error for _, error in told] == [""] * 4
-        assert sorted(out.strip() for out, _ in told) == ["1", "2", "3", "4"]
-
-
-FIRST = """
-import sys
-import spark_batchintory as bi
-
-with bi.open_inventory(sys.argv[1]) as inventory:
-    print("ready", flush=True)
-    sys.stdin.readline()
-    print(inventory.acquire_batch("daily", "files", batch_count=1, heartbeat=False).batch_id_start)
-"""
 
 
 @pytest.fixture

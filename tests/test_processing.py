@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import threading
 from decimal import Decimal
 
@@ -361,6 +362,24 @@ class TestWorkers:
         status = lite.rows("SELECT status FROM inventory ORDER BY id")
         assert "running" not in status
         assert "failed" not in status
+
+    def test_ctrl_c_ends_all_workers_after_the_batch_they_are_in(self, lite):
+        """
+        API: an interrupt of the caller, who waits for the workers, does not wait for the rest of the backlog.
+        """
+        lite.add(*range(10, 100))
+        pace = threading.Event()
+
+        def work(batch):
+            if batch.batch_id_start == 5:
+                signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+            pace.wait(0.05)
+
+        with pytest.raises(KeyboardInterrupt):
+            lite.open().process(work, "daily", "files", batch_count=1, workers=2)
+        status = lite.rows("SELECT status FROM inventory")
+        assert "running" not in status
+        assert 5 <= len(status) < 60
 
 
 def test_the_function_of_the_package_is_the_same(lite):

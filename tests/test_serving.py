@@ -77,16 +77,16 @@ class TestOrder:
         assert (order[3].uids, order[3].attempt) == ([19], 1)
         assert acquire(inventory) is None
 
-    def test_a_batch_that_waits_for_its_retry_blocks_nothing(self, stage):
+    def test_a_batch_that_waits_for_its_retry_blocks_nothing(self, lite):
         """
         P5, P6: the job goes on with new ranges, and None while all that is left waits.
         """
-        inventory = stage.open()
+        inventory = lite.open()
         acquire(inventory).failed("boom")
 
         assert drain(inventory, "daily", batch_count=3) == [[7, 9, 11], [13, 15, 17]]
         assert acquire(inventory) is None
-        stage.clock.advance(HOUR)
+        lite.clock.advance(HOUR)
         assert acquire(inventory).uids == [1, 3, 5]
 
 
@@ -146,43 +146,43 @@ class TestRetry:
 
         assert acquire(inventory).attempt == 2
 
-    def test_a_batch_is_dead_when_its_attempts_are_used_up(self, stage):
+    def test_a_batch_is_dead_when_its_attempts_are_used_up(self, lite):
         """
         P1, P7: after `max_attempts` failures it is set aside, visibly, with its last error, and others proceed.
         """
-        inventory = stage.open()
+        inventory = lite.open()
         for number in (1, 2, 3):
             acquire(inventory, batch_id_max=5).failed(f"failure {number}")
-            stage.clock.advance(10 * HOUR)
+            lite.clock.advance(10 * HOUR)
 
-        assert stage.rows("SELECT status, attempt, charged, logging FROM inventory") == [("dead", 3, 3, "failure 3")]
-        assert stage.rows("SELECT error FROM inventory_attempt ORDER BY attempt") == [
+        assert lite.rows("SELECT status, attempt, charged, logging FROM inventory") == [("dead", 3, 3, "failure 3")]
+        assert lite.rows("SELECT error FROM inventory_attempt ORDER BY attempt") == [
             "failure 1",
             "failure 2",
             "failure 3",
         ]
         assert drain(inventory, "daily", batch_count=3) == [[7, 9, 11], [13, 15, 17]]
 
-    def test_limits_of_a_batch_are_those_it_was_claimed_with(self, stage):
+    def test_limits_of_a_batch_are_those_it_was_claimed_with(self, lite):
         """
         DESIGN 4: whoever rescues a batch does as its owner would: same lease, same limit of attempts, same delay.
         """
-        inventory = stage.open()
+        inventory = lite.open()
         acquire(inventory, lease=7 * MINUTE, max_attempts=1, retry_delay=3 * MINUTE)
-        stage.clock.advance(8 * MINUTE)
+        lite.clock.advance(8 * MINUTE)
 
         rescued = acquire(inventory, lease=HOUR, max_attempts=9, retry_delay=0)
 
-        assert rescued.lease_expires_at == stage.clock() + 7 * MINUTE
+        assert rescued.lease_expires_at == lite.clock() + 7 * MINUTE
         assert rescued.config["max_attempts"] == 1
         rescued.failed("once is enough")
-        assert row(stage, rescued) == ("dead", 2, 1, 1)
+        assert row(lite, rescued) == ("dead", 2, 1, 1)
 
-    def test_a_batch_that_was_given_back_is_not_charged(self, stage):
+    def test_a_batch_that_was_given_back_is_not_charged(self, lite):
         """
         API: the next attempt has the next number, the limit counts only failures, and it is served at once.
         """
-        inventory = stage.open()
+        inventory = lite.open()
         first = acquire(inventory, max_attempts=1)
         first.give_back()
         tokens = {first.token}
@@ -192,8 +192,8 @@ class TestRetry:
             tokens.add(again.token)
             again.give_back()
 
-        assert row(stage, first) == ("queued", 4, 0, 0)
-        assert history(stage, first) == [(number, "given_back") for number in (1, 2, 3, 4)]
+        assert row(lite, first) == ("queued", 4, 0, 0)
+        assert history(lite, first) == [(number, "given_back") for number in (1, 2, 3, 4)]
         assert len(tokens) == 4
 
 
@@ -352,20 +352,20 @@ class TestRescue:
         assert row(stage, batch) == ("succeeded", 1, 0, 0)
         assert acquire(stage.open()).uids == [7, 9, 11]
 
-    def test_a_batch_that_kills_every_driver_is_dead_in_the_end(self, stage):
+    def test_a_batch_that_kills_every_driver_is_dead_in_the_end(self, lite):
         """
         PROTOCOL: ten lost leases set a batch aside, though none of its attempts was charged; others proceed.
         """
-        inventory = stage.open()
+        inventory = lite.open()
         poison = acquire(inventory, max_attempts=1)
         for attempt in range(2, 11):
-            stage.clock.advance(LEASE + MINUTE)
+            lite.clock.advance(LEASE + MINUTE)
             assert acquire(inventory).attempt == attempt
-        stage.clock.advance(LEASE + MINUTE)
+        lite.clock.advance(LEASE + MINUTE)
 
         assert acquire(inventory).uids == [7, 9, 11]
-        assert row(stage, poison) == ("dead", 10, 0, 10)
-        assert history(stage, poison) == [(attempt, "lost") for attempt in range(1, 11)]
+        assert row(lite, poison) == ("dead", 10, 0, 10)
+        assert history(lite, poison) == [(attempt, "lost") for attempt in range(1, 11)]
 
     def test_a_batch_dies_while_there_is_nothing_else(self, lite):
         """
@@ -408,16 +408,16 @@ class TestRescue:
         last = acquire(inventory)
         assert (row(lite, last), last.uids) == (("running", 6, 2, 3), [1, 3, 5])
 
-    def test_the_clock_is_the_inventorys(self, stage, monkeypatch):
+    def test_the_clock_is_the_inventorys(self, lite, monkeypatch):
         """
         DESIGN 5: a worker's clock, a day off, changes nothing: leases are told by the inventory's.
         """
-        inventory = stage.open()
+        inventory = lite.open()
         first = acquire(inventory, batch_count=99)
         monkeypatch.setattr("time.time", lambda: 0.0)
 
-        assert first.lease_expires_at == stage.clock() + LEASE
-        assert first.processing_start == stage.clock()
+        assert first.lease_expires_at == lite.clock() + LEASE
+        assert first.processing_start == lite.clock()
         assert acquire(inventory) is None
 
 

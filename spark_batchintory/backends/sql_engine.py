@@ -30,6 +30,10 @@ LOCK_WAIT = 10.0
 IDLE_LIMIT = 60.0
 """Seconds a transaction of ours may stand still before the server ends it (PostgreSQL, MariaDB)."""
 
+SQLITE_PAUSE = (0.0005, 0.005)
+"""Seconds between two tries for SQLite's write lock, drawn at random: short enough for fairness, long enough that eight
+waiting processes leave the cores to the one that works."""
+
 _SQLITE_WAIT = f"PRAGMA busy_timeout = {int(LOCK_WAIT * 1000)}"
 _DRIVERS = {"psycopg": ("psycopg", "postgres"), "psycopg2": ("psycopg2", "postgres"), "pymysql": ("PyMySQL", "mysql")}
 
@@ -275,7 +279,7 @@ def _begin_immediate(cursor: Any) -> None:
             # Python 3.10 has no error codes; of all that BEGIN can say, only BUSY speaks of a lock.
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
-            time.sleep(random.uniform(0.0002, 0.002))
+            time.sleep(random.uniform(*SQLITE_PAUSE))
         else:
             break
     cursor.execute(_SQLITE_WAIT)
