@@ -140,20 +140,30 @@ def digest(items: Sequence[Item]) -> str:
     """
     SHA-256 over (uid, item, weight) of every item in order: what attempt 2 compares with what attempt 1 saw.
 
-    Written column by column, which is three times as fast as row by row. The lengths of the locations keep two rows
-    from imitating one; weights are spelled by value (`weight_text`), so that a driver which returns 5.0 instead of 5
-    changes nothing.
+    Written column by column, which costs a quarter of row by row. Line ends within a location are escaped, so that two
+    rows cannot imitate one; weights are spelled by value (`weight_text`), so that a driver which returns 5.0 for 5
+    changes nothing. Empty for no items.
     """
-    locations = [item.item for item in items]
-    weights = [item.weight for item in items]
-    spelled = map(str, weights) if set(map(type, weights)) == {int} else map(weight_text, weights)
+    if not items:
+        return ""
+    uids, locations, weights = zip(*items, strict=True)
+    is_run = uids[-1] - uids[0] == len(uids) - 1
     columns = (
-        ",".join([str(item.uid) for item in items]),
-        ",".join(map(str, map(len, locations))),
-        ",".join(spelled),
-        "".join(locations),
+        f"{uids[0]}-{uids[-1]}" if is_run else ", ".join(map(str, uids)),
+        repr(list(weights))[1:-1] if set(map(type, weights)) == {int} else ", ".join(map(weight_text, weights)),
+        _lines(locations),
     )
     return hashlib.sha256("\n".join(columns).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _lines(texts: Sequence[str]) -> str:
+    """
+    One text per line, with backslashes and line ends within one escaped; nearly always there are none.
+    """
+    lines = "\n".join(texts)
+    if "\\" not in lines and lines.count("\n") == len(texts) - 1:
+        return lines
+    return "\n".join(text.replace("\\", "\\\\").replace("\n", "\\n") for text in texts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -263,7 +263,8 @@ class Line:
     A socket on the way to a PostgreSQL or MariaDB server that can be cut at the COMMIT of a transaction that wrote.
 
     `lose` says what is lost next: ``"reply"`` (the COMMIT arrives, what the server says to it does not), ``"commit"``
-    (it never arrives), or ``"late"`` (it arrives when the client, cut off, has come to the job's lock again). `cuts` counts what was lost; with `for_ever` every further one is, up to `ENOUGH`.
+    (it never arrives), or ``"late"`` (it arrives once the client, cut off, has come to the job's row again). `cuts`
+    counts what was lost; with `for_ever` every further one is, up to `ENOUGH`.
     """
 
     ENOUGH = 300
@@ -326,15 +327,13 @@ class Line:
                     self._late.append((call, data))
                     _shut(call.client)
                     return
-            if self._late and b"FOR UPDATE" in data:
-                call.server.sendall(data)
-                late, commit = self._late.pop()
-                late.server.sendall(commit)
-                continue
             if b"COMMIT" in data or b"ROLLBACK" in data:
                 call.wrote = False
             with suppress(OSError):
                 call.server.sendall(data)
+                if self._late and b"inventory_job" in data:
+                    late, commit = self._late.pop()
+                    late.server.sendall(commit)
         call.end()
 
     def _replies(self, call: _Call) -> None:
