@@ -36,8 +36,11 @@ def plan_batches(items: Iterable[Item], limits: Limits) -> Iterator[PlannedBatch
     """
     taken: list[Item] = []
     total: ExactWeight = 0
+    limit = limits.weight
     for item in items:
-        size = _size(item.weight, limits.weight)
+        size = (
+            item[2] if type(item[2]) is int and limit is not None and 0 <= item[2] <= limit else _size(item[2], limit)
+        )
         if size is None:
             if taken:
                 yield PlannedBatch(taken)
@@ -45,7 +48,7 @@ def plan_batches(items: Iterable[Item], limits: Limits) -> Iterator[PlannedBatch
             yield _oversize(item, limits)
             continue
         heavier = total + size if type(total) is int and type(size) is int else add(total, size)
-        if taken and (len(taken) == limits.count or (limits.weight is not None and heavier > limits.weight)):
+        if taken and (len(taken) == limits.count or (limit is not None and heavier > limit)):
             yield PlannedBatch(taken)
             taken, heavier = [], size
         taken.append(item)
@@ -60,7 +63,7 @@ def _size(weight: Weight, limit: ExactWeight | None) -> ExactWeight | None:
     """
     if limit is None:
         return 0
-    size = weight if type(weight) is int and weight >= 0 else exact_weight(weight)
+    size = exact_weight(weight)
     return None if size is None or size > limit else size
 
 
