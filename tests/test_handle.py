@@ -253,7 +253,8 @@ class TestFailed:
         told = url.render_as_string(hide_password=False)
         with Stage(plain) as stage, open_inventory(url) as inventory:
             stage.files(range(1, 10))
-            for number, text in enumerate([f"cannot reach {told}", f"password is {SECRET}.", ("x" * 15_985) + SECRET]):
+            split = [("x" * length) + f" {SECRET}" * 3_000 for length in (0, 4, 9)]  # wherever the cut is, it hits one
+            for number, text in enumerate([f"cannot reach {told}", f"password is {SECRET}.", *split]):
                 batch = inventory.acquire_batch(f"job {number}", "files", batch_count=1)
                 batch.failed(RuntimeError(text), logging=text)
             with pytest.raises(RuntimeError), inventory.acquire_batch("with", "files"):

@@ -17,7 +17,7 @@ import spark_batchintory as bi
 from spark_batchintory import ConfigurationError, opening
 from spark_batchintory.testing.servers import drop_database, fresh_database
 
-from .stage import Stage, drain
+from .stage import Stage, Wire, drain
 
 
 @pytest.fixture(autouse=True)
@@ -241,6 +241,27 @@ class TestTwoDatabases:
             assert inventory.acquire_batch("daily", "files", batch_weight=1, meta_filter="uid > 2").uids == [6]
             assert [row.head for row in inventory.status()] == [40]
         assert meta.rows("SELECT COUNT(*) FROM files") == [40]
+
+    def test_no_lock_is_held_while_the_other_system_is_read(self, pair):
+        """
+        DESIGN 5: a slow meta table must not keep other workers of the job waiting.
+        """
+        place, meta = pair
+        wire, others = Wire(), []
+        with bi.open_inventory(place.url, meta.url) as slow, bi.open_inventory(place.url, meta.url) as other:
+            slow.acquire_batch("daily", "files", batch_count=1).give_back()
+
+            def meanwhile(said):
+                if "FROM files" in said and not others:
+                    others.append(other.acquire_batch("daily", "files", batch_count=1))
+
+            wire.trouble = meanwhile
+            slow.meta.database.close()  # its connections are made anew, with an ear on them
+            wire.listen(slow.meta.database)
+            batch = slow.acquire_batch("daily", "files", batch_count=1)
+
+            assert [one.attempt for one in others] == [2]
+            assert batch.uids == [2]
 
     def test_workers_that_race(self, pair):
         """

@@ -4,7 +4,7 @@ What comes back: failed batches, leases that ran out, batches given back; and wh
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
 
 import pytest
 
@@ -433,6 +433,8 @@ class TestServerClock:
 
             batch = inventory.acquire_batch("daily", "files", lease=LEASE, heartbeat=False)
 
+            elapsed = datetime.now(timezone.utc).replace(tzinfo=None) - batch.processing_start
+            assert abs(elapsed) < MINUTE
             skew = abs(SqlInventory.now(inventory.backend) - batch.processing_start)
             assert skew < MINUTE
             assert batch.lease_expires_at - batch.processing_start == LEASE

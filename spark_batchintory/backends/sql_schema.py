@@ -114,22 +114,31 @@ def inventory_tables(name: str, schema: str | None, dialect: sa.Dialect) -> Tabl
 @dataclass(frozen=True, slots=True)
 class _Types:
     """
-    Column types whose spelling depends on the dialect.
+    Column types and options whose spelling depends on the dialect.
+
+    Only this dialect's: SQLAlchemy imports every dialect that an option names, and a command would wait for it.
     """
 
     name: sa.String
     long_text: sa.types.TypeEngine[str]
     time: sa.types.TypeEngine[datetime]
+    table: dict[str, Any]
+    ids_never_again: dict[str, Any]
+    only_due: dict[str, Any]
 
 
 def _types(dialect: sa.Dialect) -> _Types:
     if dialect.name not in ("mysql", "mariadb"):
-        return _Types(sa.String(NAME_LENGTH), sa.Text(), sa.DateTime())
+        only_due = {f"{dialect.name}_where": sa.text("due_at IS NOT NULL")}
+        never_again = {"sqlite_autoincrement": True} if dialect.name == "sqlite" else {}
+        return _Types(sa.String(NAME_LENGTH), sa.Text(), sa.DateTime(), {}, never_again, only_due)
     from sqlalchemy.dialects import mysql  # brings asyncio along, which other databases need not pay for
 
     # Binary and without padding: under the older binary collations 'a' equals 'a '.
     collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
-    return _Types(sa.String(NAME_LENGTH, collation=collation), mysql.MEDIUMTEXT(), mysql.DATETIME(fsp=6))
+    options: dict[str, Any] = {f"{dialect.name}_engine": "InnoDB", f"{dialect.name}_charset": "utf8mb4"}
+    names = sa.String(NAME_LENGTH, collation=collation)
+    return _Types(names, mysql.MEDIUMTEXT(), mysql.DATETIME(fsp=6), options, {}, {})
 
 
 def _inventory(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
@@ -176,12 +185,10 @@ def _inventory(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
             "job_id",
             "status",
             "due_at",
-            postgresql_where=sa.text("due_at IS NOT NULL"),
-            sqlite_where=sa.text("due_at IS NOT NULL"),
+            **types.only_due,
         ),
-        sqlite_autoincrement=True,
-        mysql_engine="InnoDB",
-        mysql_charset="utf8mb4",
+        **types.ids_never_again,
+        **types.table,
     )
 
 
@@ -201,8 +208,7 @@ def _job(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
         sa.Column("meta_filter", types.long_text),
         sa.Column("meta_columns", _JSON),
         sa.UniqueConstraint("meta_table", "job", name=f"{name}_job_key"),
-        mysql_engine="InnoDB",
-        mysql_charset="utf8mb4",
+        **types.table,
     )
 
 
@@ -219,8 +225,7 @@ def _attempt(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
         sa.Column("outcome", sa.String(16), nullable=False),
         sa.Column("error", types.long_text),
         sa.Column("skipped", _JSON),
-        mysql_engine="InnoDB",
-        mysql_charset="utf8mb4",
+        **types.table,
     )
 
 
@@ -237,8 +242,7 @@ def _gap(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
         sa.Column("closed_as", sa.String(16)),
         sa.Column("evidence", _JSON),
         sa.Index(f"{name}_gap_open", "job_id", "closed", "uid_from"),
-        mysql_engine="InnoDB",
-        mysql_charset="utf8mb4",
+        **types.table,
     )
 
 
@@ -255,6 +259,5 @@ def _act(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
         sa.Column("reason", types.long_text),
         sa.Column("detail", _JSON),
         sa.Index(f"{name}_act_batch", "batch_id"),
-        mysql_engine="InnoDB",
-        mysql_charset="utf8mb4",
+        **types.table,
     )
