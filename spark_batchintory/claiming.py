@@ -136,16 +136,28 @@ def _turn(backend: InventoryBackend, acquisition: _Acquisition) -> BatchRow | No
     """
     One turn: the batch that it took; None if there was nothing to take. A reply that was lost is looked up.
     """
+    if acquisition.is_in_doubt and (found := _looked_up(backend, acquisition)):
+        return found  # a COMMIT may arrive after we looked
     acquisition.look_ahead(backend)
     try:
         return acquisition.taken(backend.transact(acquisition.call.key, acquisition.decide))
     except CommitUnknown as error:
-        key = acquisition.call.key
-        log.warning("the reply to a claim of %s was lost; looking it up", key)
-        found = looked_up(lambda: backend.find_token(acquisition.token), f"whether {key} was claimed")
-        if found is None:
-            raise InventoryUnavailable(f"{key} was not claimed: {error}") from error
-        return found
+        log.warning("the reply to a claim of %s was lost; looking it up", acquisition.call.key)
+        acquisition.is_in_doubt = True
+        if found := _looked_up(backend, acquisition):
+            return found
+        raise InventoryUnavailable(f"{acquisition.call.key} was not claimed: {error}") from error
+
+
+def _looked_up(backend: InventoryBackend, acquisition: _Acquisition) -> BatchRow | None:
+    """
+    The batch that our token holds although nobody told us; its items are read anew, what was planned may be another.
+    """
+    what = f"whether {acquisition.call.key} was claimed"
+    found = looked_up(lambda: backend.find_token(acquisition.token), what)
+    if found is not None:
+        acquisition.items = None
+    return found
 
 
 def _pinned_items(backend: InventoryBackend, meta: MetaBackend, row: BatchRow) -> Sequence[Item]:
@@ -176,6 +188,7 @@ class _Acquisition:
         self.retaken: BatchRow | None = None
         self.items: Sequence[Item] | None = None
         self.goes_on = False
+        self.is_in_doubt = False
         self._meta = meta
         self._shared = shared
         self._ahead: tuple[JobRow | None, _Plan] | None = None

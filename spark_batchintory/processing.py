@@ -115,8 +115,12 @@ def process(
             run.work()
         else:
             with ThreadPoolExecutor(plan.workers, thread_name_prefix="batchintory") as pool:
-                for outcome in [pool.submit(run.work) for _ in range(plan.workers)]:
-                    outcome.result()
+                try:
+                    for outcome in [pool.submit(run.work) for _ in range(plan.workers)]:
+                        outcome.result()
+                except BaseException:
+                    run.stop()  # leaving the pool waits for its threads: let each end with the batch it is in
+                    raise
     return run.summary
 
 
@@ -146,8 +150,14 @@ class _Run:
                     return
                 self._one(batch)
             except BaseException:
-                self._stopped = True
+                self.stop()
                 raise
+
+    def stop(self) -> None:
+        """
+        Start no further batch.
+        """
+        self._stopped = True
 
     def _may_start(self) -> bool:
         with self._lock:
