@@ -1,8 +1,8 @@
 """
 P6: what an acquire costs depends on the batch, never on the size of the meta table, the backlog or the history.
 
-Counted, not timed: statements that go over the wire, SQLite's virtual machine steps, and the rows that PostgreSQL's plans
-touch and MariaDB's storage engine hands out.
+Counted, not timed: statements that go over the wire, SQLite's virtual machine steps, the rows that PostgreSQL's
+plans touch and that MariaDB's storage engine hands out.
 """
 
 from __future__ import annotations
