@@ -96,7 +96,7 @@ class MetaTable:
             raise ConfigurationError(f"meta_table_name must be the name of a table, not {name!r}")
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "cols", cols if isinstance(cols, MetaColumns) else MetaColumns.of(cols))
-        object.__setattr__(self, "filter", filter)
+        object.__setattr__(self, "filter", _usable_filter(filter))
 
     @property
     def filter_text(self) -> str | None:
@@ -113,6 +113,24 @@ class MetaTable:
         The same table with every row in scope: how pinned uids are read again.
         """
         return replace(self, filter=None) if self.filter is not None else self
+
+
+def _usable_filter(condition: Any) -> Any:
+    """
+    A filter that says something: a parameter without a value would match nothing, and so pass over every row.
+    """
+    if condition is None or isinstance(condition, str):
+        return condition
+    if not hasattr(condition, "compile"):
+        raise ConfigurationError(
+            f"meta_filter must be a SQL condition as text or a SQLAlchemy expression, not {condition!r}"
+        )
+    unbound = [name for name, bind in condition.compile().binds.items() if bind.required]
+    if unbound:
+        raise ConfigurationError(
+            f"meta_filter has no value for its parameter {unbound[0]!r}; give it one with bindparams()"
+        )
+    return condition
 
 
 # Item._make at a third of its price: it counts the columns, which a page has by construction.
