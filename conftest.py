@@ -18,6 +18,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -42,21 +43,47 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """
-    The one Spark session of a run: classic, two cores, UTC, everything it writes in a temporary folder.
+    The one Spark session of a run: classic, two cores, UTC, with Delta, everything it writes in a temporary folder.
     """
+    from pyspark.errors import PySparkRuntimeError
     from pyspark.sql import SparkSession
 
     folder = tmp_path_factory.mktemp("spark")
     os.environ |= {"TZ": "UTC", "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
     time.tzset()
-    builder = SparkSession.builder.master("local[2]").appName("spark_batchintory")
-    for name, value in _spark_settings(folder).items():
-        builder = builder.config(name, value)
+    plain, delta = _spark_settings(folder), _delta_settings()
     with _output_to(folder / "jvm.log"):
-        session = builder.getOrCreate()
+        try:
+            session = _session(SparkSession.builder, plain | delta)
+        except PySparkRuntimeError:  # Delta's jars come over the network; who needs them says that they are not there
+            session = _session(SparkSession.builder, plain)
     session.sparkContext.setLogLevel("ERROR")
     yield session
     _end_jvm(session)
+
+
+def _session(builder: Any, settings: dict[str, str]) -> SparkSession:
+    builder = builder.master("local[2]").appName("spark_batchintory")
+    for name, value in settings.items():
+        builder = builder.config(name, value)
+    session: SparkSession = builder.getOrCreate()
+    return session
+
+
+def _delta_settings() -> dict[str, str]:
+    """
+    What makes the session read and write Delta tables; nothing if delta-spark is not installed.
+    """
+    try:
+        spark, delta = version("pyspark").split("."), version("delta-spark")
+    except PackageNotFoundError:
+        return {}
+    return {
+        "spark.jars.packages": f"io.delta:delta-spark_{spark[0]}.{spark[1]}_2.13:{delta}",
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+        "spark.databricks.delta.snapshotPartitions": "1",
+    }
 
 
 def _spark_settings(folder: Path) -> dict[str, str]:

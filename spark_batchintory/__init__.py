@@ -28,6 +28,7 @@ from .meta import MetaTable
 from .opened import Inventory
 from .opening import configure, open_inventory
 from .registration import register, register_on_import, unregister
+from .upstream import Upstream, upstream
 from .version import __version__
 
 __all__ = [
@@ -43,6 +44,7 @@ __all__ = [
     "LeaseLost",
     "MetaTable",
     "MissingDependencyError",
+    "Upstream",
     "__version__",
     "acquire_batch",
     "acquire_batches",
@@ -52,6 +54,7 @@ __all__ = [
     "reader",
     "register",
     "unregister",
+    "upstream",
 ]
 
 register_on_import()

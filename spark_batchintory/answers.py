@@ -28,7 +28,7 @@ from enum import Enum
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
-from spark_batchintory.batch import BatchRow, PlannedBatch
+from spark_batchintory.batch import BatchRow, GapRow, PlannedBatch
 from spark_batchintory.weights import ExactWeight, weight_text
 
 if TYPE_CHECKING:
@@ -119,6 +119,23 @@ class Sighting:
     processing_end: datetime | None
 
 
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """
+    Some uids in which the meta table and the inventory differ.
+
+    `kind` is ``late`` (in scope and in no batch; `batch_id` is the batch in which they are queued now), ``missing``
+    (in that batch, and gone from the meta table) or ``changed`` (that batch's items are not what they were; `count` is
+    all of them, since which ones is not known).
+    """
+
+    kind: str
+    uid_start: int
+    uid_end: int
+    count: int
+    batch_id: int | None = None
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class Answer(Sequence[Row], Generic[Row]):
     """
@@ -193,6 +210,20 @@ class Answer(Sequence[Row], Generic[Row]):
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Audit(Answer[Finding]):
+    """
+    The findings of an audit.
+    """
+
+    @property
+    def clean(self) -> bool:
+        """
+        Whether nothing was found.
+        """
+        return not self.rows
+
+
 def is_number(column: Column) -> bool:
     """
     Whether printed tables align the column to the right.
@@ -248,6 +279,20 @@ def trace_answer(rows: Iterable[Sighting], notes: Iterable[str] = ()) -> Answer[
     return Answer(tuple(rows), _TRACE, tuple(notes))
 
 
+def audit_answer(findings: Iterable[Finding], notes: Iterable[str] = ()) -> Audit:
+    """
+    The answer of `audit`: one row per finding, none if all is well.
+    """
+    return Audit(tuple(findings), _AUDIT, tuple(notes))
+
+
+def gaps_answer(rows: Iterable[GapRow], notes: Iterable[str] = ()) -> Answer[GapRow]:
+    """
+    The answer of `gaps`, in order of uid.
+    """
+    return Answer(tuple(rows), _GAPS, tuple(notes))
+
+
 def _columns(ddl: str, detail: str = "") -> tuple[Column, ...]:
     """
     Columns from ``name TYPE, …``; those named in `detail` are left out of printed tables.
@@ -271,19 +316,25 @@ _BATCHES = _columns(
     "processing_start TIMESTAMP, processing_end TIMESTAMP, batch_id_start BIGINT, batch_id_end BIGINT, "
     "batch_weight DOUBLE, batch_count BIGINT, attempt INT, status STRING, logging STRING, config STRING, kind STRING, "
     "uids STRING, digest STRING, claim_number BIGINT, range_lo BIGINT, charged INT, losses INT, max_attempts INT, "
-    "token STRING, worker STRING, due_at TIMESTAMP, publish_number BIGINT, replaces ARRAY<BIGINT>",
+    "token STRING, worker STRING, due_at TIMESTAMP, publish_number BIGINT, replaces ARRAY<BIGINT>, "
+    "superseded_by BIGINT",
     detail="job_identifier job_result_item logging config uids digest claim_number range_lo charged losses "
-    "max_attempts token replaces",
+    "max_attempts token replaces superseded_by",
 )
 _ATTEMPTS = _columns(
     "batch_id BIGINT, attempt INT, worker STRING, started TIMESTAMP, ended TIMESTAMP, outcome STRING, error STRING, "
     "skipped STRING"
 )
+_AUDIT = _columns("kind STRING, uid_start BIGINT, uid_end BIGINT, count BIGINT, batch_id BIGINT")
+_GAPS = _columns(
+    "uid_from BIGINT, uid_to BIGINT, held BIGINT, first_seen TIMESTAMP, closed TIMESTAMP, closed_as STRING, "
+    "evidence STRING"
+)
 _TRACE = _columns(
     "job STRING, batch_id BIGINT, attempt INT, uid BIGINT, item STRING, status STRING, processing_start TIMESTAMP, "
     "processing_end TIMESTAMP"
 )
-_LONG = ("error", "skipped")
+_LONG = ("error", "skipped", "evidence")
 
 
 def _json_value(value: Any) -> Any:

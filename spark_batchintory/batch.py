@@ -183,6 +183,16 @@ class JobRow:
         The lowest `batch_id_min` ever given, below which nothing is late; None if a call had no minimum.
     meta_filter, meta_columns
         What "done" refers to; a call that brings others is refused.
+    open_gaps
+        Number of holes that may still fill.
+    look_at, looked_claim
+        When to look for late items again, and the claim number at the last look.
+    gap_cursor, audited_through, audit_end
+        Where the next look goes on among the holes and among the ranges, and where this round over the ranges ends.
+    tend_number
+        How often a look changed what is handed out; two looks that overlap are told apart by it.
+    widest_beside
+        Largest distance in uids from the first to the last of a batch beside the ranges.
     """
 
     id: int
@@ -196,6 +206,14 @@ class JobRow:
     paused: bool = False
     meta_filter: str | None = None
     meta_columns: Mapping[str, str | None] | None = None
+    open_gaps: int = 0
+    look_at: datetime | None = None
+    looked_claim: int = 0
+    gap_cursor: int | None = None
+    audited_through: int | None = None
+    audit_end: int | None = None
+    tend_number: int = 0
+    widest_beside: int = 0
 
     @property
     def key(self) -> JobKey:
@@ -210,6 +228,13 @@ class JobRow:
         Where the next range begins: previous end + 1, or the beginning. Unique among the job's ranges.
         """
         return LOWEST if self.frontier is None else self.frontier + 1
+
+    @property
+    def reached(self) -> int | None:
+        """
+        Largest uid no new range will come to again; what appears up to here is late. None before the first batch.
+        """
+        return self.frontier if self.scanned_through is None else self.scanned_through
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +259,10 @@ class BatchRow:
     due_at
         When another acquire may take the batch: end of the lease while running, the next try when failed, at once when
         queued; None when it is finished.
+    replaces
+        Ids of the batches that this one, a redo, supersedes once it succeeds.
+    superseded_by
+        Publish number of the redo that replaced this batch.
     """
 
     job_id: int
@@ -265,6 +294,48 @@ class BatchRow:
     due_at: datetime | None = None
     publish_number: int | None = None
     replaces: Sequence[int] = ()
+    superseded_by: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """
+    A point in the order of a meta table's server, noted when a hole was first looked at: see `gaps`.
+
+    `number` counts its transactions, `time` is its own clock.
+    """
+
+    number: int
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GapRow:
+    """
+    A stretch of claimed uids in which some were missing when it was claimed, and may still come.
+
+    Attributes
+    ----------
+    held
+        How many of its uids were there, and are in a batch; 0 where all of them were missing.
+    first_seen
+        By the inventory's clock.
+    mark
+        Noted at the first look; the hole is settled once every writer of that time is done.
+    closed, closed_as
+        When and as what: ``filled``, ``dead``, or another word that `evidence` explains; None while it is open.
+    """
+
+    job_id: int
+    uid_from: int
+    uid_to: int
+    held: int
+    first_seen: datetime
+    id: int = 0
+    mark: Mark | None = None
+    closed: datetime | None = None
+    closed_as: str | None = None
+    evidence: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,7 +343,7 @@ class AttemptRow:
     """
     One ended attempt of a batch; rows like this are only ever added.
 
-    `outcome` is succeeded, failed, lost, given_back or cancelled.
+    `outcome` is succeeded, failed, lost, given_back, cancelled or marked_done.
     """
 
     batch_id: int

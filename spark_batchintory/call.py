@@ -12,6 +12,7 @@ import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any, get_args
 
 from .batch import BatchRow, Bounds, JobKey, Limits, Oversize
@@ -94,6 +95,31 @@ def is_storable(text: str) -> bool:
     Whether every database takes `text`: no NUL, no half of a surrogate pair.
     """
     return "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def recalled(row: BatchRow) -> Call:
+    """
+    The call a batch was claimed with, as far as it is stored: its bounds are left out, and a filter is its text.
+    """
+    config = row.config
+    described = config.get("meta_table") or {}
+    table = MetaTable(row.meta_table, MetaColumns.of(described.get("cols")), config.get("meta_filter"))
+    call = checked_call(
+        job=row.job,
+        table=table,
+        job_identifier=row.job_identifier,
+        batch_id_min=None,
+        batch_id_max=None,
+        batch_weight=Decimal(weight) if isinstance(weight := config.get("batch_weight"), str) else weight,
+        batch_count=config.get("batch_count"),
+        oversize=config.get("oversize") or "alone",
+        lease=lease_of(row),
+        max_attempts=row.max_attempts,
+        retry_delay=retry_delay_of(row),
+        accept_change=False,
+    )
+    object.__setattr__(call, "config", config)
+    return call
 
 
 def table_of(row: BatchRow) -> MetaTable:

@@ -8,6 +8,9 @@ if the job did not move (no remote system is asked while the job's turn is held)
 are read by their pinned uids after the turn, and compared with the pinned digest, so that attempt 2 sees what attempt 1
 saw or an error (P4).
 
+Late items (`gaps`, `auditing`) are looked for by an acquire that would otherwise come back empty-handed, and now and
+then by one that does not, after its turn; what is found waits to be served like everything else.
+
 The inventory is the authority on everything; nothing is remembered between two acquires. A reply lost with a COMMIT is
 looked up by the token, which is made before the first statement (P8). What is *not* guaranteed: that two acquires see
 the same head, or that a batch is as heavy as its limit allows.
@@ -18,13 +21,11 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-import os
-import socket
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from . import lifecycle
+from . import gaps, lifecycle
 from .batch import BatchRow, Bounds, Item, JobRow, Kind, PlannedBatch, Status, digest
 from .call import Call, lease_of, table_of
 from .ending import end, failing, giving_back, looked_up
@@ -38,9 +39,11 @@ from .errors import (
 )
 from .inventory import Change, InventoryBackend, Step, Turn, Written
 from .meta import MetaBackend
+from .pinning import Pinning, worker_name
 from .planning import plan_batches
 from .retrying import persistently
 from .scanning import Scan
+from .tending import tend
 from .uids import UidSet
 
 log = logging.getLogger("spark_batchintory")
@@ -83,8 +86,13 @@ def claim(backend: InventoryBackend, meta: MetaBackend, call: Call, *, shared: b
         acquisition = _Acquisition(meta, call, shared)
         found = persistently(functools.partial(_turn, backend, acquisition))
         if found is not None:
-            return Claimed(found, acquisition.items or _pinned_items(backend, meta, found))
-        if not acquisition.goes_on:
+            claimed = Claimed(found, acquisition.items or _pinned_items(backend, meta, found))
+            if acquisition.look_is_due:
+                _tend_in_passing(backend, meta, call, acquisition.window_is_due)
+            return claimed
+        if acquisition.is_paused:
+            return None
+        if not acquisition.goes_on and not tend(backend, meta, call, is_idle=True, is_due=acquisition.window_is_due):
             return None
 
 
@@ -177,6 +185,16 @@ def _pinned_items(backend: InventoryBackend, meta: MetaBackend, row: BatchRow) -
         raise
 
 
+def _tend_in_passing(backend: InventoryBackend, meta: MetaBackend, call: Call, is_due: bool) -> None:
+    """
+    Look for late items; what keeps us from it keeps nobody from the batch that is claimed already.
+    """
+    try:
+        tend(backend, meta, call, is_idle=False, is_due=is_due)
+    except BatchintoryError as error:
+        log.warning("%s: late items could not be looked for: %s", call.key, error)
+
+
 class _Acquisition:
     """
     One acquire: its token, what it planned, and what its turn decided.
@@ -188,6 +206,9 @@ class _Acquisition:
         self.retaken: BatchRow | None = None
         self.items: Sequence[Item] | None = None
         self.goes_on = False
+        self.look_is_due = False
+        self.window_is_due = False
+        self.is_paused = False
         self.is_in_doubt = False
         self._meta = meta
         self._shared = shared
@@ -207,10 +228,14 @@ class _Acquisition:
         What this worker does in its turn.
         """
         self.retaken, self.items, self.goes_on = None, None, False
-        if turn.job.paused:
+        self.is_paused = turn.job.paused
+        if self.is_paused:
             log.info("%s is paused", self.call.key)
             return Step()
-        job = _agreed(turn.job, self.call)
+        job = agreed(turn.job, self.call)
+        self.look_is_due = gaps.look_is_due(job, turn.now)
+        self.window_is_due = gaps.window_is_due(job, turn.now)
+        job = gaps.watched(job, turn.now)
         killed: list[Change] = []
         for row in turn.due():
             dead = lifecycle.lost(row, now=turn.now) if row.status is Status.RUNNING else None
@@ -247,59 +272,19 @@ class _Acquisition:
 
     def _new_range(self, killed: list[Change], job: JobRow, turn: Turn) -> Step:
         planned = self._planned(job, turn)
-        inserts: list[BatchRow] = []
+        pinning = Pinning(job, self.call, turn.now)
         for piece in planned.aside:
-            job = self._append(inserts, job, piece, turn, Kind.ASIDE, Status.CANCELLED)
+            pinning.closed(piece, Kind.ASIDE, Status.CANCELLED)
         for piece in planned.dead:
-            job = self._append(inserts, job, piece, turn, Kind.RANGE, Status.DEAD)
+            pinning.closed(piece, Kind.RANGE, Status.DEAD)
         if planned.batch is not None:
             self.items = planned.batch.items
-            job = self._append(inserts, job, planned.batch, turn, Kind.RANGE, Status.RUNNING)
+            pinning.running(planned.batch, self.token)
         self.goes_on = self.goes_on or (planned.batch is None and bool(planned.dead))
-        if planned.scanned is not None and (job.scanned_through is None or planned.scanned > job.scanned_through):
-            job = replace(job, scanned_through=planned.scanned)
+        pinning.scanned(planned.scanned)
+        left = pinning.leaving_gaps()
         attempts = [lifecycle.ended(change.before, now=turn.now, outcome="lost") for change in killed]
-        return Step(inserts=inserts, changes=killed, attempts=attempts, job=job)
-
-    def _append(
-        self, inserts: list[BatchRow], job: JobRow, piece: PlannedBatch, turn: Turn, kind: Kind, status: Status
-    ) -> JobRow:
-        """
-        Add the row of one range, and the job as it stands after it.
-        """
-        running = status is Status.RUNNING
-        uids = piece.uids
-        inserts.append(
-            BatchRow(
-                job_id=job.id,
-                meta_table=job.meta_table,
-                job=job.job,
-                job_identifier=self.call.job_identifier,
-                batch_id_start=piece.batch_id_start,
-                batch_id_end=piece.batch_id_end,
-                batch_count=len(piece),
-                batch_weight=piece.weight,
-                status=status,
-                kind=kind,
-                uids=uids.encode(),
-                digest=digest(piece.items),
-                processing_start=turn.now,
-                processing_end=None if running else turn.now,
-                attempt=1 if running else 0,
-                config=self.call.config,
-                claim_number=job.claim_number + 1,
-                range_lo=job.next_uid,
-                max_attempts=self.call.max_attempts,
-                token=self.token if running else None,
-                worker=worker_name(),
-                due_at=turn.now + self.call.lease if running else None,
-                logging=None if running else _WHY[kind],
-            )
-        )
-        end = piece.batch_id_end
-        return replace(
-            job, frontier=end, scanned_through=max(end, job.scanned_through or end), claim_number=job.claim_number + 1
-        )
+        return Step(inserts=pinning.rows, changes=killed, attempts=attempts, gaps=left, job=pinning.job)
 
     def _planned(self, job: JobRow, turn: Turn) -> _Plan:
         if self._ahead is None:
@@ -348,12 +333,6 @@ class _Acquisition:
         return [PlannedBatch(items)] if items else []
 
 
-_WHY = {
-    Kind.RANGE: "set aside: heavier than batch_weight, or of unusable weight (oversize='set_aside')",
-    Kind.ASIDE: "set aside: below a batch_id_min that was raised above the frontier",
-}
-
-
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """
@@ -366,7 +345,7 @@ class _Plan:
     scanned: int | None
 
 
-def _agreed(job: JobRow, call: Call) -> JobRow:
+def agreed(job: JobRow, call: Call) -> JobRow:
     """
     The job with what this call says of its scope.
 
@@ -395,15 +374,3 @@ def _agreed(job: JobRow, call: Call) -> JobRow:
     if (job.meta_columns, job.meta_filter, job.lowest_bound) == (columns, condition, lowest):
         return job
     return replace(job, meta_columns=columns, meta_filter=condition, lowest_bound=lowest)
-
-
-@functools.lru_cache(maxsize=2)
-def _worker_name(process: int) -> str:
-    return f"{socket.gethostname()}:{process}"
-
-
-def worker_name() -> str:
-    """
-    How this process is called in the inventory, for people.
-    """
-    return _worker_name(os.getpid())

@@ -9,7 +9,7 @@ to standard output, as a table (drawn on a terminal; plain, one line per row and
 exit   meaning
 =====  ===========================================================
 0      done
-1      refused or failed; one line on standard error says why
+1      refused or failed; one line on standard error says why. Or an audit found something
 2      the call is wrong: an unknown verb or option, or none
 3      nothing to do, or nothing found
 =====  ===========================================================
@@ -25,23 +25,19 @@ import sys
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from spark_batchintory.answers import Answer, is_number, printable
 from spark_batchintory.batch import Status
 from spark_batchintory.errors import BatchintoryError
 from spark_batchintory.looking import jobs_named
-from spark_batchintory.masking import mask
 from spark_batchintory.meta import ROLES
 from spark_batchintory.opened import Inventory
 from spark_batchintory.opening import configure, open_inventory
+from spark_batchintory.printing import show, tell
 from spark_batchintory.version import __version__
-
-NOTHING = 3
-"""Exit code when there was nothing to do, or nothing was found."""
 
 
 class _Verbs(TyperGroup):
@@ -49,11 +45,17 @@ class _Verbs(TyperGroup):
     The verbs; whatever one of them refuses is told in one line and exit code 1.
     """
 
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        """
+        A verb, also as Python spells it: `mark_done` is ``mark-done``.
+        """
+        return super().get_command(ctx, cmd_name.replace("_", "-"))
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except BatchintoryError as error:
-            _tell(f"{type(error).__name__}: {error}")
+            tell(f"{type(error).__name__}: {error}")
             raise typer.Exit(1) from error
 
 
@@ -117,6 +119,16 @@ Job = Annotated[str, typer.Argument(metavar="JOB", help="Name of the job.")]
 BatchId = Annotated[int, typer.Argument(metavar="BATCH", help="Id of the batch.")]
 Reason = Annotated[str | None, typer.Option(help="Why; stored with who and when.")]
 MetaTableName = Annotated[str | None, typer.Option(help="The meta table, if several jobs have this name.")]
+Columns = Annotated[
+    Any, typer.Option(parser=_columns, metavar="uid=…,item=…,weight=…", help="Its columns. Default: the job's.")
+]
+Condition = Annotated[str | None, typer.Option(help="Condition in SQL. Default: the job's.")]
+UidMin = Annotated[int, typer.Argument(metavar="UID_MIN", help="Lowest uid, inclusive.")]
+UidMax = Annotated[int, typer.Argument(metavar="UID_MAX", help="Highest uid, inclusive.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be changed.")]
+
+_UIDS = {"ignore_unknown_options": True}
+"""For verbs that take uids: -5 is one, and no option."""
 
 
 @app.callback()
@@ -137,23 +149,21 @@ def status(
     How far the jobs are: one row per job.
     """
     with open_inventory() as inventory:
-        _show(inventory.status(job), as_json)
+        show(inventory.status(job), as_json)
 
 
 @app.command()
 def plan(
     job: Job,
     meta_table_name: Annotated[str | None, typer.Option(help="Default: the table of the job, if it has begun.")] = None,
-    meta_table_cols: Annotated[
-        Any, typer.Option(parser=_columns, metavar="uid=…,item=…,weight=…", help="Its columns. Default: the job's.")
-    ] = None,
+    meta_table_cols: Columns = None,
     batch_id_min: Annotated[int | None, typer.Option(help="Lowest uid.")] = None,
     batch_id_max: Annotated[int | None, typer.Option(help="Highest uid.")] = None,
     batch_weight: Annotated[
         Any, typer.Option(parser=_weight, metavar="NUMBER", help="Largest weight of a batch.")
     ] = None,
     batch_count: Annotated[int | None, typer.Option(min=1, help="Largest number of items in a batch.")] = None,
-    meta_filter: Annotated[str | None, typer.Option(help="Condition in SQL. Default: the job's.")] = None,
+    meta_filter: Condition = None,
     batches: Annotated[int, typer.Option(min=1, help="At most so many.")] = 10,
     as_json: AsJson = False,
 ) -> None:
@@ -164,7 +174,7 @@ def plan(
         scope = _scope_of(inventory, job, meta_table_name, meta_table_cols, meta_filter)
         limits = {"batch_weight": batch_weight, "batch_count": batch_count}
         bounds = {"batch_id_min": batch_id_min, "batch_id_max": batch_id_max}
-        _show(inventory.plan(job, **scope, **bounds, **limits, batches=batches), as_json)
+        show(inventory.plan(job, **scope, **bounds, **limits, batches=batches), as_json)
 
 
 @app.command()
@@ -179,7 +189,7 @@ def batches(
     The batches of a job, in order of id.
     """
     with open_inventory() as inventory:
-        _show(inventory.batches(job, _either(status, only), limit), as_json)
+        show(inventory.batches(job, _either(status, only), limit), as_json)
 
 
 @app.command()
@@ -188,7 +198,7 @@ def attempts(batch: BatchId, as_json: AsJson = False) -> None:
     The attempts of a batch, the running one included.
     """
     with open_inventory() as inventory:
-        _show(inventory.attempts(batch), as_json)
+        show(inventory.attempts(batch), as_json)
 
 
 @app.command()
@@ -205,7 +215,7 @@ def trace(
     if (item is None) == (uid is None):
         raise typer.BadParameter("give either an ITEM or --uid")
     with open_inventory() as inventory:
-        _show(inventory.trace(item, uid=uid), as_json)
+        show(inventory.trace(item, uid=uid), as_json)
 
 
 @app.command()
@@ -215,7 +225,7 @@ def retry(
     only: Annotated[Retriable | None, typer.Option("--status", help="The same, as an option.")] = None,
     meta_table_name: MetaTableName = None,
     reason: Reason = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would be changed.")] = False,
+    dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """
@@ -224,7 +234,7 @@ def retry(
     wanted = _either(status, only) or "failed"
     with open_inventory() as inventory:
         answer = inventory.retry(job, wanted, meta_table_name=meta_table_name, reason=reason, dry_run=dry_run)
-        _show(answer, as_json)
+        show(answer, as_json)
 
 
 @app.command()
@@ -233,7 +243,93 @@ def cancel(batch: BatchId, reason: Reason = None, as_json: AsJson = False) -> No
     Set a batch aside; a worker that runs it is fenced out.
     """
     with open_inventory() as inventory:
-        _show(inventory.cancel(batch, reason=reason), as_json)
+        show(inventory.cancel(batch, reason=reason), as_json)
+
+
+@app.command()
+def pause(job: Job, meta_table_name: MetaTableName = None, reason: Reason = None, as_json: AsJson = False) -> None:
+    """
+    Hand out nothing of a job until it is resumed; running batches may end.
+    """
+    with open_inventory() as inventory:
+        show(inventory.pause(job, meta_table_name=meta_table_name, reason=reason), as_json)
+
+
+@app.command()
+def resume(job: Job, meta_table_name: MetaTableName = None, reason: Reason = None, as_json: AsJson = False) -> None:
+    """
+    Hand out batches of a paused job again.
+    """
+    with open_inventory() as inventory:
+        show(inventory.resume(job, meta_table_name=meta_table_name, reason=reason), as_json)
+
+
+@app.command(context_settings=_UIDS)
+def redo(
+    job: Job,
+    uid_min: UidMin,
+    uid_max: UidMax,
+    meta_table_name: MetaTableName = None,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Queue the succeeded batches that hold a uid within the bounds once more; shows the new ones.
+    """
+    how = {"meta_table_name": meta_table_name, "reason": reason}
+    with open_inventory() as inventory:
+        show(inventory.redo(job, uid_min, uid_max, **how, dry_run=dry_run), as_json)
+
+
+@app.command(context_settings=_UIDS)
+def mark_done(
+    job: Job,
+    uid_min: UidMin,
+    uid_max: UidMax,
+    meta_table_name: Annotated[str | None, typer.Option(help="The meta table; needed if the job never ran.")] = None,
+    meta_table_cols: Columns = None,
+    meta_filter: Condition = None,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Close everything within the bounds as done, also what no batch holds yet; shows the batches changed or made.
+    """
+    scope = {"meta_table_name": meta_table_name, "meta_table_cols": meta_table_cols, "meta_filter": meta_filter}
+    with open_inventory() as inventory:
+        show(inventory.mark_done(job, uid_min, uid_max, **scope, reason=reason, dry_run=dry_run), as_json)
+
+
+@app.command()
+def audit(
+    job: Job,
+    meta_table_name: MetaTableName = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only report; queue nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Compare all that a job has claimed with its meta table, and queue what is late. Exits with 1 if it finds something.
+    """
+    with open_inventory() as inventory:
+        found = inventory.audit(job, meta_table_name=meta_table_name, dry_run=dry_run)
+        show(found, as_json, exit_code=0 if found.clean else 1)
+
+
+@app.command()
+def gaps(
+    job: Job,
+    is_open: Annotated[
+        bool | None, typer.Option("--open/--closed", help="Only those that may still fill, or only the others.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    The holes that claims of a job left in its uids, and as what each was closed.
+    """
+    with open_inventory() as inventory:
+        show(inventory.gaps(job, is_open=is_open), as_json)
 
 
 @app.command()
@@ -261,7 +357,7 @@ def main() -> None:
         app(prog_name="spark-batchintory")
     except Exception as error:
         # Not ours, so no fault of the caller: told in one line all the same, since a traceback may quote anything.
-        _tell(f"unexpected {type(error).__name__}: {error}")
+        tell(f"unexpected {type(error).__name__}: {error}")
         sys.exit(1)
 
 
@@ -288,48 +384,3 @@ def _either(argument: Enum | None, option: Enum | None) -> Any:
         raise typer.BadParameter(f"the status is both {argument.value} and {option.value}")
     chosen = argument or option
     return None if chosen is None else chosen.value
-
-
-def _show(answer: Answer[Any], as_json: bool) -> NoReturn:
-    """
-    Print the answer and exit.
-    """
-    if as_json:
-        print(json.dumps(answer.to_dicts(), indent=2, allow_nan=False))
-    elif answer and sys.stdout.isatty():
-        _draw(answer)
-    elif answer:
-        print(answer.table())
-    for note in answer.notes:
-        _tell(note)
-    raise typer.Exit(0 if answer else NOTHING)
-
-
-def _draw(answer: Answer[Any]) -> None:
-    """
-    Draw a table, or one record below the other where the terminal is too narrow for it.
-    """
-    # Imported here: rich takes a third of the time that a whole call may take.
-    from rich.box import SIMPLE_HEAD
-    from rich.console import Console
-    from rich.table import Column, Table
-    from rich.text import Text
-
-    console, (columns, rows) = Console(), answer.cells()
-    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
-    for column in columns:
-        table.add_column(column.name, justify="right" if is_number(column) else "left")
-    for row in rows:
-        table.add_row(*map(Text, row))  # as text: a file name like [red] is no markup
-    if console.measure(table, options=console.options.update(max_width=sys.maxsize)).maximum <= console.width:
-        console.print(table)
-        return
-    for row in rows:
-        record = Table("", Column("", overflow="fold"), box=None, show_header=False, pad_edge=False)
-        for column, text in zip(columns, row, strict=True):
-            record.add_row(Text(column.name, "bold"), Text(text))
-        console.print(record, "")
-
-
-def _tell(text: str) -> None:
-    print(printable(mask(text)), file=sys.stderr)

@@ -10,10 +10,11 @@ mean that all is well, our token and still running mean that nothing happened, e
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from . import lifecycle
-from .batch import BatchRow, JobKey, Status
+from .batch import BatchRow, JobKey, Kind, Status
 from .call import retry_delay_of
 from .errors import CommitUnknown, InventoryUnavailable, LeaseLost
 from .inventory import Change, InventoryBackend, Publication, Step, Turn
@@ -28,14 +29,27 @@ def succeeding(
 ) -> Step:
     """
     The step that ends a running attempt as succeeded and publishes the batch, in a turn that is `publishing`.
+
+    Batches that it replaces, if it is a redo, are superseded by the same step; of two redos of one, by the first.
     """
     number = turn.job.publish_number
     after = lifecycle.succeeded(row, now=turn.now, number=number, result=result, logging=logging)
+    superseded = [Change(one, replace(one, superseded_by=number)) for one in _replaced(row, turn)]
     return Step(
-        changes=[Change(row, after)],
+        changes=[Change(row, after), *superseded],
         attempts=[lifecycle.ended(row, now=turn.now, outcome="succeeded", skipped=skipped)],
         publications=[Publication(number, row.id, row.replaces)],
     )
+
+
+def _replaced(row: BatchRow, turn: Turn) -> list[BatchRow]:
+    """
+    The batches that a redo supersedes.
+
+    Not one of kind done: there is no publication to supersede, and a redo may have reopened but a part of it.
+    """
+    found = [replaced for batch_id in row.replaces if (replaced := turn.row(batch_id)) is not None]
+    return [replaced for replaced in found if replaced.superseded_by is None and replaced.kind is not Kind.DONE]
 
 
 def failing(

@@ -16,6 +16,7 @@ from .meta import MetaTable
 from .opened import Inventory
 from .opening import current_inventory
 from .processing import Summary
+from .upstream import Upstream
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -33,7 +34,7 @@ def acquire_batch(
     batch_weight: Any = None,
     batch_count: int | None = None,
     *,
-    meta_table: MetaTable | None = None,
+    meta_table: MetaTable | Upstream | None = None,
     meta_filter: Any = None,
     lease: timedelta | float | None = None,
     max_attempts: int | None = None,

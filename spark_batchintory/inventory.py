@@ -13,12 +13,12 @@ rows at most one is applied from one state, and the others see `ClaimConflict`, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeAlias
 
-from .batch import Act, AttemptRow, BatchRow, JobKey, JobRow, Status
+from .batch import Act, AttemptRow, BatchRow, GapRow, JobKey, JobRow, Mark, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +43,37 @@ class Publication:
 
 
 @dataclass(frozen=True, slots=True)
+class GapChange:
+    """
+    What becomes of some open gaps of the job, all of them alike; what is None stays as it is.
+    """
+
+    ids: Sequence[int]
+    mark: Mark | None = None
+    held: int | None = None
+    closed: datetime | None = None
+    closed_as: str | None = None
+    evidence: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """
+    A publication with what a downstream job needs of its batch.
+
+    `superseded_by` is the number of the publication that replaced it; None if none did.
+    """
+
+    number: int
+    batch_id: int
+    result: Any
+    weight: Any
+    published_at: datetime
+    replaces: Sequence[int] = ()
+    superseded_by: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Step:
     """
     Everything one turn writes, all of it or nothing.
@@ -50,9 +81,13 @@ class Step:
     Attributes
     ----------
     inserts
-        New batches; their ids are given by the store.
+        New batches; their ids are given by the store. Many of them cost a statement per thousand, not one each.
     changes
         Guarded changes; one that finds its row changed makes the whole step fail with `LeaseLost`.
+    gaps
+        New gaps; their ids are given by the store.
+    gap_changes
+        What becomes of gaps there are; a gap that was closed meanwhile stays as it is.
     job
         The job's row as it becomes; None leaves it.
     """
@@ -62,6 +97,8 @@ class Step:
     attempts: Sequence[AttemptRow] = ()
     publications: Sequence[Publication] = ()
     acts: Sequence[Act] = ()
+    gaps: Sequence[GapRow] = ()
+    gap_changes: Sequence[GapChange] = ()
     job: JobRow | None = None
 
 
@@ -114,6 +151,11 @@ class Turn(Protocol):
         One batch of this job; None if there is none with that id.
         """
 
+    def redos(self, lowest: int, highest: int, widest: int) -> Sequence[BatchRow]:
+        """
+        Redos of this job that reach into these bounds, as they are in this turn; see `InventoryBackend.redos`.
+        """
+
 
 Decide: TypeAlias = Callable[[Turn], Step]
 
@@ -133,6 +175,10 @@ class JobCounts:
         Smallest first uid of a batch that is neither succeeded nor superseded; None if there is none.
     first
         Smallest first uid of any batch; None if there is none.
+    late
+        Number of batches of late items.
+    done_items
+        Items of succeeded batches; what a redo repeats is counted once.
     """
 
     batches: dict[Status, int]
@@ -140,6 +186,8 @@ class JobCounts:
     open_weight: Any = 0
     first_unfinished: int | None = None
     first: int | None = None
+    late: int = 0
+    done_items: int = 0
 
 
 class InventoryBackend(Protocol):
@@ -229,6 +277,40 @@ class InventoryBackend(Protocol):
         Batches of any job over `meta_table` with ``batch_id_start <= uid <= batch_id_end``.
 
         Not all of them hold the uid.
+        """
+
+    def tiles(self, job_id: int, after: int | None, limit: int) -> Sequence[BatchRow]:
+        """
+        The first `limit` ranges of a job that reach above `after`, in uid order; None is the beginning.
+
+        Ranges tile: every uid up to the frontier lies in exactly one of them (``range_lo <= uid <= batch_id_end``).
+        Cost depends on `limit`, not on the history.
+        """
+
+    def beside(self, job_id: int, lowest: int, highest: int, widest: int) -> Sequence[BatchRow]:
+        """
+        Batches that hold uids beside the ranges (late ones, and those marked done late) and reach into these bounds.
+
+        In order of first uid. `widest` is the job's `widest_beside`, which bounds what has to be looked at.
+        """
+
+    def redos(self, job_id: int, lowest: int, highest: int, widest: int) -> Sequence[BatchRow]:
+        """
+        Redos of a job, in any status, that reach into these bounds, in order of first uid.
+
+        Only those whose first uid is at most `widest` below `lowest` are found, which bounds what has to be looked at.
+        """
+
+    def gaps(self, job_id: int, *, is_open: bool | None, after: int | None, limit: int) -> Sequence[GapRow]:
+        """
+        The first `limit` gaps of a job that begin above `after`, in order of first uid.
+
+        Open ones, closed ones, or both (None).
+        """
+
+    def published(self, job_id: int, after: int | None, upto: int | None, limit: int | None) -> Sequence[Published]:
+        """
+        The first `limit` publications of a job with ``after < number <= upto``, in order; None leaves a side open.
         """
 
     def counts(self, job_id: int) -> JobCounts:

@@ -12,6 +12,7 @@ The life of a batch: which status may follow which, and what each step does to i
       ├─────────────────────────┘ └─ lease over: claim ► dead
       │ retry by an operator                             │
       └──────────────────────────────────────────────────┘     queued, running, failed, dead ── cancel ──► cancelled
+                                                    whatever did not succeed ── mark_done ──► succeeded, not published
 
 `TRANSITIONS` is the only table of what is allowed. Every function takes the row as it is and gives the row as it
 becomes; a backend writes it only where status and token are still those of the row it came from, so that a worker whose
@@ -37,6 +38,7 @@ TRANSITIONS: Mapping[str, frozenset[Status]] = {
     "give_back": frozenset({Status.RUNNING}),
     "cancel": frozenset({Status.QUEUED, Status.RUNNING, Status.FAILED, Status.DEAD}),
     "retry": frozenset({Status.FAILED, Status.DEAD}),
+    "mark_done": frozenset({Status.QUEUED, Status.RUNNING, Status.FAILED, Status.DEAD, Status.CANCELLED}),
 }
 """Event → the statuses in which it may happen."""
 
@@ -152,6 +154,14 @@ def cancelled(row: BatchRow, *, now: datetime) -> BatchRow:
     allow("cancel", row)
     ended = now if row.status is Status.RUNNING else row.processing_end
     return replace(row, status=Status.CANCELLED, token=None, processing_end=ended, due_at=None)
+
+
+def marked_done(row: BatchRow, *, now: datetime) -> BatchRow:
+    """
+    The row as succeeded because an operator says so: it is not published, and a running owner is fenced out.
+    """
+    allow("mark_done", row)
+    return replace(row, status=Status.SUCCEEDED, token=None, processing_end=row.processing_end or now, due_at=None)
 
 
 def made_due(row: BatchRow, *, now: datetime, more_attempts: int) -> BatchRow:

@@ -21,10 +21,11 @@ from spark_batchintory.answers import (
     Sighting,
     attempts_answer,
     batches_answer,
+    gaps_answer,
     status_answer,
     trace_answer,
 )
-from spark_batchintory.batch import AttemptRow, BatchRow, Bounds, JobRow, Status
+from spark_batchintory.batch import AttemptRow, BatchRow, Bounds, GapRow, JobRow, Status
 from spark_batchintory.errors import BatchintoryError, ConfigurationError, InventoryUnavailable
 from spark_batchintory.inventory import InventoryBackend, JobCounts
 from spark_batchintory.masking import mask
@@ -34,13 +35,15 @@ from spark_batchintory.weights import ExactWeight
 
 T = TypeVar("T")
 
+_PAGE = 1000
+
 
 def status(backend: InventoryBackend, meta: MetaBackend | None, job: str | None = None) -> Answer[JobStatus]:
     """
     One row per job, in the order in which they were first seen; if `job` is given, one for each of its meta tables.
 
-    What is unclaimed ends at the `batch_id_max` of the job's newest batch, so that a backfill is not measured by what
-    lies above it. `late` counts nothing yet: late items are batches like others once an acquire has found them.
+    What is unclaimed ends at the `batch_id_max` of the job's newest range, so that a backfill is not measured by what
+    lies above it. `late` counts the batches of late items that were found so far, whatever became of them.
     """
     jobs = backend.jobs() if job is None else jobs_named(backend, job)
     questions = _Questions(meta)
@@ -89,6 +92,22 @@ def attempts(backend: InventoryBackend, batch_id: int) -> Answer[Attempt]:
     if row.status is Status.RUNNING:
         lines.append(Attempt(row.id, row.attempt, row.worker, row.processing_start, None, "running", None, ()))
     return attempts_answer(lines, () if lines else [f"batch {batch_id} is {row.status.value} and had no attempt yet"])
+
+
+def gaps(backend: InventoryBackend, job: str, *, is_open: bool | None = None) -> Answer[GapRow]:
+    """
+    The holes that claims of a job left, in order of uid: when each was first seen, and as what it was closed, and why.
+
+    Parameters
+    ----------
+    is_open
+        Only those that may still fill, or only those that are closed; None is both.
+    """
+    jobs = jobs_named(backend, job)
+    found = [gap for known in jobs for gap in _all_gaps(backend, known, is_open)]
+    if found:
+        return gaps_answer(found)
+    return gaps_answer((), [f"job {job!r} left no gaps" if jobs else _no_job(backend, job)])
 
 
 def trace(
@@ -146,6 +165,18 @@ def one_job(backend: InventoryBackend, job: str, meta_table_name: str | None) ->
         return chosen[0]
     tables = ", ".join(repr(row.meta_table) for row in named)
     raise ConfigurationError(f"job {job!r} reads the meta tables {tables}; pass one of them as meta_table_name")
+
+
+def newest_range(backend: InventoryBackend, job: JobRow) -> BatchRow | None:
+    """
+    The last range of a job, whose arguments say how it works; None if it has none.
+
+    Not the newest batch: a redo has the arguments of the old one it repeats.
+    """
+    if job.frontier is None:
+        return None
+    found = backend.tiles(job.id, None if job.frontier == LOWEST else job.frontier - 1, 1)
+    return found[0] if found else None
 
 
 def status_named(status: Status | str) -> Status:
@@ -231,7 +262,7 @@ def _job_status(backend: InventoryBackend, questions: _Questions, job: JobRow) -
         unclaimed_weight=weight,
         backlog_items=_whole(progress.backlog(items, counts.open_items)),
         backlog_weight=progress.backlog(weight, counts.open_weight),
-        late=0,
+        late=counts.late,
         paused=job.paused,
         **{state: counts.batches.get(Status(state), 0) for state in _COUNTED},
     )
@@ -254,8 +285,8 @@ def _unclaimed(
     """
     Head, and items and weight that are in scope and in no batch yet; None where the meta table did not say.
     """
-    last = backend.batches(job_id=job.id, limit=1)
-    bounds = Bounds(job.lowest_bound, last[0].config.get("batch_id_max") if last else None)
+    last = newest_range(backend, job)
+    bounds = Bounds(job.lowest_bound, last.config.get("batch_id_max") if last else None)
     after = job.frontier if job.scanned_through is None else job.scanned_through
     answer = questions.ask(job, lambda meta, table: (meta.head(table), *meta.amount(table, after, bounds)))
     if answer is None:
@@ -289,6 +320,13 @@ def _item_of(questions: _Questions, job: JobRow, uid: int) -> str | None:
 
 def _holds(row: BatchRow, uid: int) -> bool:
     return uid in UidSet.decode(row.uids)
+
+
+def _all_gaps(backend: InventoryBackend, job: JobRow, is_open: bool | None) -> Iterator[GapRow]:
+    after = None
+    while page := backend.gaps(job.id, is_open=is_open, after=after, limit=_PAGE):
+        yield from page
+        after = page[-1].uid_from
 
 
 def _sightings(backend: InventoryBackend, row: BatchRow, uid: int, item: str | None) -> Iterator[Sighting]:

@@ -12,11 +12,11 @@ import itertools
 import json
 import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
-from .batch import Bounds, Item
+from .batch import Bounds, Item, Mark
 from .errors import ConfigurationError, ItemError
 from .uids import HIGHEST, LOWEST, UidSet
 from .weights import ExactWeight
@@ -137,6 +137,40 @@ def _usable_filter(condition: Any) -> Any:
 _AS_ITEM = functools.partial(tuple.__new__, Item)
 
 
+Span: TypeAlias = tuple[int, int]
+"""First and last of some uids, both inclusive."""
+
+
+@dataclass(frozen=True, slots=True)
+class Horizon:
+    """
+    What a meta table's server knows of its unfinished writers; see `gaps.is_settled` for what follows from it.
+
+    Attributes
+    ----------
+    over
+        A hole that was marked no later than this has no writer left. None: nothing can be told.
+    mark
+        To be noted with holes that are looked at for the first time; None where none is needed, because no writer can
+        be unfinished.
+    in_flight
+        Smallest uid seen that is not committed yet; from there on nothing is settled.
+    verdict
+        What a settled hole is closed as.
+    evidence
+        What was seen, to be stored with what is closed; or why nothing can be told.
+    lets_go
+        Whether holes that nothing can be told of are left to the audit after a while, since nothing ever will be.
+    """
+
+    over: Mark | None
+    mark: Mark | None = None
+    in_flight: int | None = None
+    verdict: str = "dead"
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+    lets_go: bool = False
+
+
 class MetaBackend(Protocol):
     """
     What a system that holds meta tables must answer.
@@ -176,6 +210,31 @@ class MetaBackend(Protocol):
     def rows(self, table: MetaTable, uids: UidSet) -> Sequence[Item]:
         """
         The rows with these uids, whatever the filter, in uid order; uids that are gone are left out.
+        """
+
+    def uids_within(self, table: MetaTable, spans: Sequence[Span], size: int) -> Sequence[int]:
+        """
+        The uids in scope that lie in one of `spans`, in any order; of each span at most the first `size`.
+
+        Cost depends on the number of spans and on what is found, not on what lies between them.
+        """
+
+    def counts_within(self, table: MetaTable, spans: Sequence[Span]) -> Sequence[int]:
+        """
+        How many uids in scope lie in each of `spans`.
+        """
+
+    def horizon(self, table: MetaTable, spans: Sequence[Span]) -> Horizon:
+        """
+        What the table's server can tell, now, of writers that are not done.
+
+        Asked before what is missing is read again, in an earlier statement: whoever is not seen here as unfinished has
+        committed or rolled back when the rows are read.
+
+        Parameters
+        ----------
+        spans
+            Where uids are missing; only a server that can see uncommitted rows looks there.
         """
 
     def amount(self, table: MetaTable, after: int | None, bounds: Bounds) -> tuple[int, ExactWeight | None]:

@@ -2,8 +2,8 @@
 An opened inventory: the object that acquires, looks and steers.
 
 It brings together what others decide: arguments are checked in `call`, batches claimed in `claiming`, leases kept in
-`lease`, questions answered in `looking`. Of its own it has the settings that arguments default to, and the batches this
-process holds.
+`lease`; what can be asked of it is in `overview`, how it is steered in `control`. Of its own it has the settings that
+arguments default to, and the batches this process holds.
 """
 
 from __future__ import annotations
@@ -17,25 +17,28 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from . import claiming, processing
-from .batch import BatchRow, Oversize, PlannedBatch, Status
-from .call import Call, checked_call, duration, table_of
+from . import claiming, completion, processing
+from .batch import Oversize, PlannedBatch
+from .call import Call, checked_call, duration
+from .control import Control
 from .errors import ConfigurationError
 from .handle import Batch, Holder, keep_alive
 from .inventory import InventoryBackend
 from .lease import Heart
 from .meta import MetaBackend, MetaColumns, MetaTable
+from .overview import Overview
 from .processing import Summary
-from .recorded import output_path
+from .publications import RoutedMeta
 from .settings import Settings
+from .upstream import Upstream, is_upstream
 
 if TYPE_CHECKING:
-    from .answers import Answer, Attempt, JobStatus, Sighting
+    from .answers import Answer
 
 log = logging.getLogger("spark_batchintory")
 
 
-class Inventory:
+class Inventory(Overview, Control):
     """
     An opened inventory: acquiring, looking and steering.
 
@@ -60,7 +63,7 @@ class Inventory:
         secrets: tuple[str, ...] = (),
     ) -> None:
         self.backend = backend
-        self.meta = meta
+        self.meta = RoutedMeta(meta, backend)
         self.settings = settings
         self._shared = shared
         self._secrets = secrets
@@ -96,7 +99,7 @@ class Inventory:
         batch_weight: Any = None,
         batch_count: int | None = None,
         *,
-        meta_table: MetaTable | None = None,
+        meta_table: MetaTable | Upstream | None = None,
         meta_filter: Any = None,
         lease: timedelta | float | None = None,
         max_attempts: int | None = None,
@@ -126,7 +129,7 @@ class Inventory:
         batch_weight, batch_count
             The largest sum of weights, and number of items, of one batch. Neither: the whole backlog.
         meta_table
-            A `MetaTable`, in place of name and columns.
+            A `MetaTable`, in place of name and columns; or the publications of another job (`upstream`).
         meta_filter
             Only rows that satisfy this are in scope: a SQL condition as text, or a SQLAlchemy expression.
         lease
@@ -152,7 +155,7 @@ class Inventory:
         """
         call = self._call(
             job=job,
-            table=_table(meta_table_name, meta_table_cols, meta_table, meta_filter),
+            table=self._table(meta_table_name, meta_table_cols, meta_table, meta_filter),
             job_identifier=job_identifier,
             batch_id_min=batch_id_min,
             batch_id_max=batch_id_max,
@@ -164,8 +167,13 @@ class Inventory:
             retry_delay=retry_delay,
             accept_change=accept_change,
         )
+        if call is None:
+            return None
         self._warn_of_forgotten(call)
-        return self._acquired(call, heartbeat)
+        batch = self._acquired(call, heartbeat)
+        if batch is None and completion.is_told(call):
+            completion.told(self.backend, self.meta, call)
+        return batch
 
     def acquire_batches(
         self, job: str, *args: Any, iterations: int | None = None, prefetch: int = 1, **kwargs: Any
@@ -196,7 +204,8 @@ class Inventory:
         """
         Claim, call ``func(batch)``, end the batch, and again, until there is nothing to do.
 
-        The batch succeeded with the return value as result if that is a dict, and failed if `func` raised.
+        The batch succeeded with the return value as result if that is a dict, and failed if `func` raised. Whether
+        that was all there is, or something is still open, the summary says (`Summary.complete`).
 
         Parameters
         ----------
@@ -215,6 +224,7 @@ class Inventory:
             func,
             processing.Plan(iterations, workers, on_error, on_acquired, on_finished),
             processing.bar_for(progress, lambda: self.status(job)),
+            functools.partial(self._standing, job, *args, **kwargs),
         )
 
     def held(self) -> list[Batch]:
@@ -223,21 +233,6 @@ class Inventory:
         """
         with self._holding:
             return [batch for _, batch in sorted(self._held.items())]
-
-    def published_paths(self, job: str, base: str) -> list[str]:
-        """
-        Directories below `base` (`Batch.output_path`) that succeeded batches wrote, superseded ones left out.
-        """
-        from .looking import jobs_named
-
-        self._prepare()
-        rows = [
-            row
-            for one in jobs_named(self.backend, job)
-            for row in self.backend.batches(job_id=one.id, status=Status.SUCCEEDED)
-        ]
-        superseded = {batch_id for row in rows for batch_id in row.replaces}
-        return [output_path(base, row) for row in rows if row.id not in superseded and row.token]
 
     def plan(self, job: str, *args: Any, batches: int = 10, **kwargs: Any) -> Answer[PlannedBatch]:
         """
@@ -249,89 +244,14 @@ class Inventory:
 
         call = _bound_call(self, job, *args, **kwargs)
         self._prepare()
-        return plan_answer(claiming.plan(self.backend, self.meta, call, batches))
+        return plan_answer(claiming.plan(self.backend, self.meta, call, batches) if call is not None else [])
 
-    def status(self, job: str | None = None) -> Answer[JobStatus]:
+    @property
+    def identity(self) -> str:
         """
-        One row per job: how far it is, what is left, and what is open.
+        The inventory's uuid, which tells it from every other.
         """
-        from . import looking
-
-        self._prepare()
-        return looking.status(self.backend, self.meta, job)
-
-    def batches(self, job: str, status: str | None = None, limit: int | None = None) -> Answer[BatchRow]:
-        """
-        The inventory's rows of a job, in order of id; with `limit` the newest so many.
-        """
-        from . import looking
-
-        self._prepare()
-        return looking.batches(self.backend, job, status, limit)
-
-    def attempts(self, batch_id: int) -> Answer[Attempt]:
-        """
-        Every attempt of a batch, the running one included.
-        """
-        from . import looking
-
-        self._prepare()
-        return looking.attempts(self.backend, batch_id)
-
-    def trace(self, item: str | None = None, *, uid: int | None = None) -> Answer[Sighting]:
-        """
-        Every job, batch and attempt that has seen an item, named by location or uid.
-        """
-        from . import looking
-
-        self._prepare()
-        return looking.trace(self.backend, self.meta, item, uid=uid)
-
-    def retry(
-        self,
-        job: str,
-        status: str = "failed",
-        *,
-        meta_table_name: str | None = None,
-        reason: str | None = None,
-        dry_run: bool = False,
-    ) -> Answer[BatchRow]:
-        """
-        Make a job's failed batches due at once, or queue its dead ones with `max_attempts` more; returns those batches.
-        """
-        from . import steering
-
-        self._prepare()
-        return steering.retry(
-            self.backend, job, status, meta_table_name=meta_table_name, reason=reason, dry_run=dry_run
-        )
-
-    def cancel(self, batch_id: int, *, reason: str | None = None) -> Answer[BatchRow]:
-        """
-        Set a batch aside; a worker that runs it is fenced out.
-        """
-        from . import steering
-
-        self._prepare()
-        return steering.cancel(self.backend, batch_id, reason=reason)
-
-    def read_batch(self, batch_id: int) -> Batch:
-        """
-        A batch by id, with its items, for reading only.
-
-        Raises
-        ------
-        ConfigurationError
-            There is none with that id.
-        ItemError
-            Its items changed in the meta table since it was claimed.
-        """
-        self._prepare()
-        row = self.backend.find(batch_id)
-        if row is None:
-            raise ConfigurationError(f"there is no batch {batch_id} in this inventory")
-        self.meta.check(table_of(row))
-        return Batch(claiming.Claimed(row, claiming.pinned_items(self.meta, row)), None)
+        return self._holder.identity
 
     @functools.cached_property
     def _holder(self) -> Holder:
@@ -353,7 +273,8 @@ class Inventory:
 
     def _acquired(self, call: Call, heartbeat: bool) -> Batch | None:
         holder = self._holder
-        claimed = claiming.claim(self.backend, self.meta, call, shared=self._shared)
+        shared = self._shared and not is_upstream(call.table)
+        claimed = claiming.claim(self.backend, self.meta, call, shared=shared)
         if claimed is None:
             return None
         batch = Batch(claimed, holder)
@@ -367,16 +288,55 @@ class Inventory:
         """
         `acquire_batch` without the warning of forgotten batches: those in other threads are not forgotten.
         """
-        return self._acquired(_bound_call(self, job, *args, **kwargs), heartbeat)
+        call = _bound_call(self, job, *args, **kwargs)
+        return None if call is None else self._acquired(call, heartbeat)
 
-    def _call(self, *, lease: Any, max_attempts: int | None, retry_delay: Any, **rest: Any) -> Call:
+    def _standing(self, job: str, *args: Any, **kwargs: Any) -> completion.Standing | None:
+        """
+        How the job stands once `process` found nothing left to claim.
+        """
+        call = _bound_call(self, job, *args, **kwargs)
+        return None if call is None else completion.told(self.backend, self.meta, call)
+
+    def _call(
+        self, *, table: MetaTable | None, lease: Any, max_attempts: int | None, retry_delay: Any, **rest: Any
+    ) -> Call | None:
+        """
+        The checked call; None if its meta table has no name yet, since the upstream job was never seen.
+        """
         settings = self.settings
-        return checked_call(
+        call = checked_call(
+            table=table or MetaTable("upstream"),
             lease=duration("lease", lease, settings.LEASE or self.backend.default_lease),
             max_attempts=settings.MAX_ATTEMPTS if max_attempts is None else max_attempts,
             retry_delay=duration("retry_delay", retry_delay, settings.RETRY_DELAY, zero=True),
             **rest,
         )
+        return None if table is None else call
+
+    def _plain_call(self, job: str, table: MetaTable) -> Call:
+        """
+        The call that says nothing but what it is about.
+        """
+        call = _bound_call(self, job, meta_table=table)
+        assert call is not None  # the table has a name
+        return call
+
+    def _table(
+        self, name: str | None, cols: Mapping[str, str | None] | None, table: Any, condition: Any
+    ) -> MetaTable | None:
+        """
+        The table a call means, by whatever arguments; None if it is an upstream job that was never seen.
+        """
+        if not isinstance(table, Upstream):
+            return _table(name, cols, table, condition)
+        if name is not None:
+            raise ConfigurationError(
+                "the publications of a job have a name of their own: leave meta_table_name out; "
+                "the meta table that the upstream job reads is to be told to upstream"
+            )
+        named = self.meta.named(table, self.identity)
+        return None if named is None else MetaTable(named, MetaColumns.of(cols), condition)
 
     def _warn_of_forgotten(self, call: Call) -> None:
         forgotten = [batch.id for batch in self.held() if batch.job == call.job and batch.meta_table == call.table.name]
@@ -388,9 +348,9 @@ class Inventory:
             )
 
 
-def _bound_call(inventory: Inventory, job: str, *args: Any, **kwargs: Any) -> Call:
+def _bound_call(inventory: Inventory, job: str, *args: Any, **kwargs: Any) -> Call | None:
     """
-    The arguments of `acquire_batch`, however they were passed, as a checked call.
+    The arguments of `acquire_batch`, however they were passed, as a checked call; None as `Inventory._call`.
     """
     names = (
         "meta_table_name",
@@ -419,7 +379,7 @@ def _bound_call(inventory: Inventory, job: str, *args: Any, **kwargs: Any) -> Ca
     if unknown:
         raise ConfigurationError(f"acquire_batch has no argument {unknown[0]!r}; it takes {', '.join(given)}")
     given.update(passed)
-    table = _table(
+    table = inventory._table(
         given.pop("meta_table_name"), given.pop("meta_table_cols"), given.pop("meta_table"), given.pop("meta_filter")
     )
     return inventory._call(job=job, table=table, **given)
@@ -434,7 +394,8 @@ def _table(name: str | None, cols: Mapping[str, str | None] | None, table: Any, 
         return MetaTable(name, MetaColumns.of(cols), condition)
     if not isinstance(table, MetaTable):
         raise ConfigurationError(
-            f"meta_table must be a MetaTable, not {type(table).__name__}; pass the name of a table as meta_table_name"
+            f"meta_table must be a MetaTable or upstream(…), not {type(table).__name__}; "
+            "pass the name of a table as meta_table_name"
         )
     return MetaTable(
         name or table.name,

@@ -14,10 +14,11 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from .batch import Status
+from .completion import Standing
 from .errors import ConfigurationError
 from .handle import Batch
 from .weights import ExactWeight, add
@@ -28,7 +29,19 @@ Acquire = Callable[[], "Batch | None"]
 @dataclass(frozen=True, slots=True)
 class Summary:
     """
-    What a run of `process` did. `weight` leaves out batches of unusable weight.
+    What a run of `process` did, and whether that was all.
+
+    Attributes
+    ----------
+    weight
+        Leaves out batches of unusable weight.
+    complete
+        Nothing was left to claim when the run ended, and no batch of the job is open: queued, running anywhere, or
+        failed and to be tried again. Also False where it is not known: the iterations were used up, or the job is
+        paused.
+    set_aside
+        Batches of the job that are dead or cancelled, of this run or of earlier ones. They keep no job from being
+        complete. Counted if nothing was left to claim, else 0.
     """
 
     succeeded: int = 0
@@ -36,6 +49,8 @@ class Summary:
     items: int = 0
     weight: ExactWeight = 0
     batch_ids: tuple[int, ...] = ()
+    complete: bool = False
+    set_aside: int = 0
 
     @property
     def batches(self) -> int:
@@ -46,7 +61,9 @@ class Summary:
 
     def __str__(self) -> str:
         done = f"{self.succeeded} succeeded, {self.failed} failed"
-        return f"batches: {self.batches} ({done}), items: {self.items:,}, weight: {self.weight:,}"
+        is_all = "; complete" if self.complete else ""
+        aside = f"; set aside: {self.set_aside}" if self.set_aside else ""
+        return f"batches: {self.batches} ({done}), items: {self.items:,}, weight: {self.weight:,}{is_all}{aside}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +121,16 @@ def acquired(acquire: Acquire, iterations: int | None) -> Iterator[Batch]:
 
 
 def process(
-    acquire: Acquire, func: Callable[[Batch], Any], plan: Plan, bar: AbstractContextManager[Bar | None]
+    acquire: Acquire,
+    func: Callable[[Batch], Any],
+    plan: Plan,
+    bar: AbstractContextManager[Bar | None],
+    standing: Callable[[], Standing | None],
 ) -> Summary:
     """
     Run `func` over all batches `acquire` gives, with ``plan.workers`` threads.
+
+    `standing` is asked once, and only if nothing was left to claim.
     """
     with bar as shown:
         run = _Run(acquire, func, plan, shown)
@@ -121,7 +144,8 @@ def process(
                 except BaseException:
                     run.stop()  # leaving the pool waits for its threads: let each end with the batch it is in
                     raise
-    return run.summary
+    left = standing() if run.is_drained else None
+    return run.summary if left is None else replace(run.summary, complete=left.is_complete, set_aside=left.set_aside)
 
 
 @dataclass(slots=True)
@@ -136,6 +160,8 @@ class _Run:
     bar: Bar | None
     summary: Summary = field(default_factory=Summary)
     _started: int = 0
+    _taken: int = 0
+    _taken_at_end: int = -1
     _stopped: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -145,7 +171,7 @@ class _Run:
         """
         while self._may_start():
             try:
-                batch = self.acquire()
+                batch = self._next()
                 if batch is None:
                     return
                 self._one(batch)
@@ -158,6 +184,24 @@ class _Run:
         Start no further batch.
         """
         self._stopped = True
+
+    @property
+    def is_drained(self) -> bool:
+        """
+        Whether an acquire that began after all batches of this run were claimed found nothing to do.
+        """
+        return self._taken_at_end == self._taken
+
+    def _next(self) -> Batch | None:
+        with self._lock:
+            before = self._taken
+        batch = self.acquire()
+        with self._lock:
+            if batch is None:
+                self._taken_at_end = max(self._taken_at_end, before)
+            else:
+                self._taken += 1
+        return batch
 
     def _may_start(self) -> bool:
         with self._lock:

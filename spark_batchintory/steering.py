@@ -1,32 +1,32 @@
 """
-The calls by which an operator changes the course of a job: try again, give up.
+The calls by which an operator changes the course of a job: try again, give up, wait, go on.
 
 What is allowed is `lifecycle`'s to say; here it is applied in turns of bounded size, and each change is written down
 with who, when and why (`Act`). A turn reads its batches again before it changes them. So a call that is repeated, or
 whose reply was lost, changes nothing twice, and a batch that a worker took meanwhile is left to it. A call that changes
 many batches may stop half-way; what was changed until then stays changed, and calling again goes on from there.
+
+`redoing` and `marking` hold the two calls that name their batches by uid.
 """
 
 from __future__ import annotations
 
 import functools
-import getpass
-import socket
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from spark_batchintory import lifecycle
-from spark_batchintory.answers import Answer, batches_answer
-from spark_batchintory.batch import Act, BatchRow, JobKey, Status
-from spark_batchintory.errors import ClaimConflict, CommitUnknown, ConfigurationError, LeaseLost
-from spark_batchintory.inventory import Change, Decide, InventoryBackend, Step, Turn, Written
-from spark_batchintory.looking import no_batch, one_job, status_named
-from spark_batchintory.retrying import persistently
+from . import lifecycle, looking
+from .acting import actor, turned
+from .answers import Answer, JobStatus, batches_answer, status_answer
+from .batch import Act, BatchRow, JobKey, Kind, Status
+from .errors import CommitUnknown, ConfigurationError
+from .inventory import Change, Decide, InventoryBackend, Step, Turn
+from .looking import no_batch, one_job, status_named
+from .meta import MetaBackend
 
 _AT_ONCE = 200
 """Batches changed in one turn, while which no worker of the job can acquire."""
-
-_ACTOR_LENGTH = 255
 
 
 def retry(
@@ -41,7 +41,8 @@ def retry(
     """
     Make the failed batches of a job due at once, or queue its dead ones for `max_attempts` more; returns those changed.
 
-    Attempts are not counted anew, and a batch that is due already is left as it is.
+    Attempts are not counted anew, and a batch that is due already is left as it is. So is a dead redo whose batch was
+    queued again since: it would be done twice.
 
     Parameters
     ----------
@@ -64,7 +65,8 @@ def retry(
     found, now = backend.batches(job_id=row.id, status=wanted), backend.now()
     waiting = [batch for batch in found if not _is_due(batch, now)]
     if dry_run:
-        changed = [_again(batch, now) for batch in waiting]
+        redos = functools.partial(backend.redos, row.id)
+        changed = [_again(batch, now) for batch in waiting if not _has_successor(batch, backend.find, redos)]
     else:
         chunks = (waiting[at : at + _AT_ONCE] for at in range(0, len(waiting), _AT_ONCE))
         changed = [
@@ -93,14 +95,103 @@ def cancel(backend: InventoryBackend, batch_id: int, *, reason: str | None = Non
     return batches_answer(changed, () if changed else [f"batch {batch_id} is cancelled already"])
 
 
+def pause(
+    backend: InventoryBackend,
+    meta: MetaBackend | None,
+    job: str,
+    *,
+    meta_table_name: str | None = None,
+    reason: str | None = None,
+) -> Answer[JobStatus]:
+    """
+    Hand out nothing of a job until `resume`: neither new ranges nor what waits; returns the job's status.
+
+    From the moment this returns no acquire claims a batch of the job. Batches that are running go on, and may be ended
+    and extended as ever; what falls due meanwhile is served afterwards. A job that is paused already is left as it is,
+    and the answer is empty.
+
+    Parameters
+    ----------
+    meta_table_name
+        Which job is meant, where several of this name read different meta tables.
+    reason
+        Stored with who and when.
+
+    Raises
+    ------
+    ConfigurationError
+        There is no such job, or several. Nothing was written.
+    """
+    return _switch(backend, meta, job, meta_table_name, reason, paused=True)
+
+
+def resume(
+    backend: InventoryBackend,
+    meta: MetaBackend | None,
+    job: str,
+    *,
+    meta_table_name: str | None = None,
+    reason: str | None = None,
+) -> Answer[JobStatus]:
+    """
+    Hand out batches of a paused job again; everything else is as with `pause`.
+    """
+    return _switch(backend, meta, job, meta_table_name, reason, paused=False)
+
+
+def _switch(
+    backend: InventoryBackend,
+    meta: MetaBackend | None,
+    job: str,
+    meta_table_name: str | None,
+    reason: str | None,
+    *,
+    paused: bool,
+) -> Answer[JobStatus]:
+    row = one_job(backend, job, meta_table_name)
+    decide = functools.partial(_switching, paused, reason)
+    try:
+        changed = turned(backend, row.key, decide).step.job is not None
+    except CommitUnknown:
+        turned(backend, row.key, decide)
+        changed = True
+    if not changed:
+        return status_answer((), [f"job {job!r} is {'paused already' if paused else 'not paused'}"])
+    shown = looking.status(backend, meta, job)
+    here = [one for one in shown if one.meta_table == row.meta_table]
+    running = sum(one.running for one in here) if paused else 0
+    notes = [f"{running} batches are still running, and may be ended"] if running else []
+    return status_answer(here, (*notes, *shown.notes))
+
+
+def _switching(paused: bool, reason: str | None, turn: Turn) -> Step:
+    if turn.job.paused == paused:
+        return Step()
+    act = Act("pause" if paused else "resume", turn.now, actor(), reason)
+    return Step(job=replace(turn.job, paused=paused), acts=[act])
+
+
 def _retrying(batches: Sequence[BatchRow], reason: str | None, turn: Turn) -> Step:
     """
     The step that makes those of `batches` due that are still in the status in which they were found.
     """
     now = turn.now
     current = [row for batch in batches if (row := turn.row(batch.id)) is not None and row.status is batch.status]
-    waiting = [row for row in current if not _is_due(row, now)]
+    waiting = [row for row in current if not _is_due(row, now) and not _has_successor(row, turn.row, turn.redos)]
     return Step(changes=[Change(row, _again(row, now)) for row in waiting], acts=_acts("retry", waiting, now, reason))
+
+
+def _has_successor(
+    row: BatchRow, find: Callable[[int], BatchRow | None], redos: Callable[[int, int, int], Sequence[BatchRow]]
+) -> bool:
+    """
+    Whether a dead redo was queued anew as another one, so that to try it again would be to do the work twice.
+    """
+    if row.kind is not Kind.REDO or row.status is not Status.DEAD:
+        return False
+    replaced = find(row.replaces[0])
+    widest = row.batch_id_start - replaced.batch_id_start if replaced is not None else 0
+    return any(row.id in redo.replaces for redo in redos(row.batch_id_start, row.batch_id_end, widest))
 
 
 def _cancelling(row: BatchRow, reason: str | None, turn: Turn) -> Step:
@@ -122,19 +213,11 @@ def _changed(backend: InventoryBackend, key: JobKey, decide: Decide, batches: It
     """
     Take a turn and return the rows it changed, as they became.
     """
-
-    def turn() -> Written:
-        try:
-            return backend.transact(key, decide)
-        except LeaseLost as error:
-            # Its owner ended the attempt between our reading the row and writing it: read it again.
-            raise ClaimConflict(str(error)) from error
-
     try:
-        return [change.after for change in persistently(turn).step.changes]
+        return [change.after for change in turned(backend, key, decide).step.changes]
     except CommitUnknown:
         # To go again is to look: whatever was committed is found changed and left as it is.
-        persistently(turn)
+        turned(backend, key, decide)
         return [row for batch in batches if (row := backend.find(batch.id)) is not None]
 
 
@@ -155,23 +238,13 @@ def _again(row: BatchRow, now: datetime) -> BatchRow:
 
 def _acts(name: str, rows: Iterable[BatchRow], now: datetime, reason: str | None) -> list[Act]:
     return [
-        Act(name, now, _actor(), reason, row.id, {"status": row.status.value, "attempt": row.attempt}) for row in rows
+        Act(name, now, actor(), reason, row.id, {"status": row.status.value, "attempt": row.attempt}) for row in rows
     ]
 
 
-@functools.cache
-def _actor() -> str:
-    """
-    Who does this, for people; a container may run as a user without a name.
-    """
-    try:
-        user = getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        user = "unknown"
-    return f"{user}@{socket.gethostname()}"[:_ACTOR_LENGTH]
-
-
 def _why_none(job: str, wanted: Status, found: int) -> str:
+    if found and wanted is Status.DEAD:
+        return f"every dead batch of job {job!r} is a redo that was redone since, {found} in all"
     if found:
         return f"every failed batch of job {job!r} is due already, {found} in all: the next acquire takes one"
     return f"job {job!r} has no batch that is {wanted.value}"

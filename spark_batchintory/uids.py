@@ -82,6 +82,15 @@ class UidSet:
             return "z:" + _compress(self.values)
         return "r:" + ",".join(segments)
 
+    def between(self, lowest: int, highest: int) -> Sequence[int]:
+        """
+        Those of the uids that lie within these bounds, both inclusive.
+
+        >>> UidSet.of([1, 5, 9]).between(2, 9)
+        (5, 9)
+        """
+        return self.values[bisect.bisect_left(self.values, lowest) : bisect.bisect_right(self.values, highest)]
+
     def __contains__(self, uid: object) -> bool:
         if not isinstance(uid, int):
             return False

@@ -45,6 +45,17 @@ def sql_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     drop_database(url)
 
 
+@pytest.fixture(params=["postgresql", "mariadb"])
+def server_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """
+    An empty database of its own for each test, on each kind of database that has writers beside one another.
+    """
+    server = request.getfixturevalue({"postgresql": "postgres_url", "mariadb": "mariadb_url"}[request.param])
+    url = fresh_database(server)
+    yield url
+    drop_database(url)
+
+
 def _started(server: Callable[[], AbstractContextManager[str]]) -> Iterator[str]:
     try:
         with server() as url:

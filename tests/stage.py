@@ -48,6 +48,7 @@ class Stage:
         self.kind = sa.make_url(url).get_backend_name()
         self._engine = sa.create_engine(url, poolclass=NullPool)
         self._opened: list[Inventory] = []
+        self._sessions: list[Session] = []
 
     def __enter__(self) -> Stage:
         return self
@@ -55,6 +56,15 @@ class Stage:
     def __exit__(self, *exception: object) -> None:
         for inventory in self._opened:
             inventory.close()
+        for session in self._sessions:
+            session.close()
+
+    def session(self, url: str | None = None) -> Session:
+        """
+        A connection of somebody else's, with a transaction of its own; here, or in the database at `url`.
+        """
+        self._sessions.append(Session(sa.make_url(url or self.url)))
+        return self._sessions[-1]
 
     def open(
         self, *, url: str | None = None, meta: str | None = None, wire: Wire | None = None, **settings: Any
@@ -64,9 +74,11 @@ class Stage:
         """
         loaded = load_settings(None, settings)
         database = Database(parse_connection(url or self.url), isolation_level=loaded.ISOLATION_LEVEL)
-        elsewhere = Database(parse_connection(meta)) if meta else database
+        # As `opening` does it: under SERIALIZABLE the meta table is read on a connection of its own.
+        is_apart = meta or (loaded.ISOLATION_LEVEL == "SERIALIZABLE" and self.kind != "sqlite")
+        elsewhere = Database(parse_connection(meta or url or self.url)) if is_apart else database
         if wire is not None:
-            wire.listen(elsewhere if meta else database)
+            wire.listen(elsewhere)
         backend = SqlInventory(
             database, table_name=loaded.INVENTORY_TABLE_NAME, schema=loaded.INVENTORY_CONN_SCHEMA, clock=self.clock
         )
@@ -145,6 +157,55 @@ class Stage:
         assert all(low <= start <= end for low, start, end in ranges)
 
 
+class Session:
+    """
+    One connection that the test steps: begun with the first statement, then held, committed or rolled back.
+    """
+
+    def __init__(self, url: sa.URL) -> None:
+        self._connection = sa.create_engine(url, poolclass=NullPool).connect()
+
+    def add(self, *rows: Any, name: str = "files") -> Session:
+        """
+        List files and hold the transaction; a uid alone weighs 1.
+        """
+        full = [row if isinstance(row, tuple) else (row, f"/landing/{row}.json", 1) for row in rows]
+        values = [dict(zip("uiw", row, strict=True)) for row in full]
+        self._connection.execute(sa.text(f"INSERT INTO {name} VALUES (:u, :i, :w)"), values)
+        return self
+
+    def say(self, statement: str, **values: Any) -> Session:
+        """
+        Run a statement and hold the transaction.
+        """
+        self._connection.execute(sa.text(statement), values)
+        return self
+
+    def ask(self, query: str, **values: Any) -> Any:
+        """
+        The one value that a query returns; the transaction is held.
+        """
+        return self._connection.execute(sa.text(query), values).scalar_one()
+
+    def commit(self) -> None:
+        """
+        End the transaction, and stay connected.
+        """
+        self._connection.commit()
+
+    def rollback(self) -> None:
+        """
+        Undo the transaction, and stay connected.
+        """
+        self._connection.rollback()
+
+    def close(self) -> None:
+        """
+        Undo what is not committed, and leave.
+        """
+        self._connection.close()
+
+
 def drain(inventory: Any, job: str, table: str = "files", end: str = "succeeded", **limits: Any) -> list[list[int]]:
     """
     Acquire until there is nothing to do, and end each batch; the uids of each.
@@ -201,6 +262,11 @@ class Wire:
         if error is not None:
             raise error
 
+    def refused(self, statement: str, error: Exception) -> None:
+        """
+        Called by the tapped cursors, when the database has answered a statement with an error.
+        """
+
     def _tap(self, dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> None:
         if dialect.name == "sqlite":
             parameters["factory"] = _tapped_connection(self)
@@ -214,7 +280,11 @@ def _tapped_cursor(kind: Any, wire: Wire) -> Any:
     class Tapped(kind):
         def execute(self, statement: Any, values: Any = (), **how: Any) -> Any:
             wire.hear(statement, values)
-            return super().execute(statement, values, **how) if values else super().execute(statement, **how)
+            try:
+                return super().execute(statement, values, **how) if values else super().execute(statement, **how)
+            except Exception as error:
+                wire.refused(str(statement), error)
+                raise
 
     return Tapped
 

@@ -154,6 +154,94 @@ class TestVerbs:
         assert [row["error"] for row in rows("attempts", "3")] == ["wrong schema"]
         assert run("cancel", "3").exit_code == 3
 
+    def test_redo(self, begun):
+        """
+        Behaviour: a dry run first, then for real; then nothing is left to be done, and what is left is named.
+        """
+        assert [row["replaces"] for row in rows("redo", "bronze", "1", "3", "--dry-run")] == [[1]]
+        (row,) = rows("redo", "bronze", "1", "3", "--reason", "wrong schema", "--meta-table-name", "files")
+        assert (row["id"], row["kind"], row["status"], row["replaces"]) == (4, "redo", "queued", [1])
+        result = run("redo", "bronze", "1", "9")
+        assert (result.exit_code, result.stdout) == (3, "")
+        assert "batch 4 (queued)" in result.stderr
+        assert "2 (failed), 3 (running)" in result.stderr
+
+    def test_mark_done(self, begun):
+        """
+        Behaviour: open batches and what is unclaimed are closed; the verb is also known as Python spells it.
+        """
+        assert [row["id"] for row in rows("mark-done", "bronze", "1", "10", "--dry-run")] == [2, 3, 0]
+        assert [row["id"] for row in rows("mark_done", "bronze", "1", "6")] == [2]
+        assert [row["id"] for row in rows("mark-done", "bronze", "1", "10", "--reason", "by hand")] == [3, 4]
+        assert [row["error"] for row in rows("attempts", "3")] == ["by hand"]
+        assert run("mark-done", "bronze", "1", "10").exit_code == 3
+
+    def test_mark_done_of_a_job_that_never_ran(self, url):
+        """
+        Issue: "done up to uid N" is also how one comes from another system.
+        """
+        table = ("--meta-table-name", "files", "--meta-table-cols", "uid=id,item=path,weight=size")
+
+        (row,) = rows("mark-done", "silver", "0", "8", *table, "--meta-filter", "id <> 4")
+
+        assert (row["kind"], row["uids"]) == ("done", "r:1-3,5-8")
+        assert [row["batch_id_start"] for row in rows("plan", "silver")] == [9]
+
+    def test_pause_and_resume(self, begun):
+        """
+        Behaviour: the job's status is shown; a repeated call has nothing to do.
+        """
+        (row,) = rows("pause", "bronze", "--reason", "disk full")
+        assert (row["job"], row["paused"], row["running"]) == ("bronze", True, 1)
+        assert run("pause", "bronze").exit_code == 3
+        assert [row["paused"] for row in rows("resume", "bronze")] == [False]
+        assert run("resume", "bronze", "--meta-table-name", "files").exit_code == 3
+
+    @pytest.mark.parametrize("verb", ["redo", "mark-done"])
+    def test_negative_uids(self, url, verb):
+        """
+        API: -5 is a uid, wherever it stands and whatever options are around it; a typing error is still none.
+        """
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+            connection.execute("INSERT INTO files VALUES (-12, '/a', 1), (-5, '/b', 1)")
+        with open_inventory(url) as inventory:
+            for _ in range(2):
+                batch = inventory.acquire_batch("bronze", batch_count=1, **FILES)
+                batch.succeeded() if verb == "redo" else batch.failed("boom")
+
+        assert [row["batch_id_start"] for row in rows(verb, "bronze", "-12", "-6", "--dry-run")] == [-12]
+        assert [row["batch_id_start"] for row in rows(verb, "--dry-run", "bronze", "-5", "0")] == [-5]
+        assert run(verb, "bronze", "-5", "0", "--dryrun").exit_code == 2
+        assert run(verb, "bronze", "--dryrun", "0").exit_code == 2
+        assert run(verb, "bronze", "-5", "-12").exit_code == 1
+
+    def test_audit(self, begun):
+        """
+        API: findings are rows and exit code 1; without any it is 0.
+        """
+        clean = run("audit", "bronze")
+        assert (clean.exit_code, clean.stdout) == (0, "")
+        with closing(sqlite3.connect(begun.removeprefix("sqlite:///"))) as connection, connection:
+            connection.execute("DELETE FROM files WHERE id = 2")
+            connection.execute("INSERT INTO files VALUES (0, '/late', 1)")
+
+        result = run("audit", "bronze", "--dry-run", "--json")
+
+        assert result.exit_code == 1
+        assert [(row["kind"], row["uid_start"]) for row in json.loads(result.stdout)] == [("late", 0), ("missing", 2)]
+
+    def test_gaps(self, url):
+        """
+        P7: the holes that claims went past.
+        """
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+            connection.execute("DELETE FROM files WHERE id = 4")
+        with open_inventory(url) as inventory:
+            inventory.acquire_batch("bronze", batch_count=5, heartbeat=False, **FILES)
+
+        assert [(row["uid_from"], row["uid_to"]) for row in rows("gaps", "bronze")] == [(4, 4)]
+        assert run("gaps", "nope").exit_code == 3
+
     def test_demo(self, url, monkeypatch):
         """
         Behaviour: the README's demo runs, and its outcome is the exit code.
@@ -173,6 +261,14 @@ class TestExitCodes:
             ("cancel", "1"),
             ("cancel", "99"),
             ("retry", "nope"),
+            ("redo", "nope", "1", "2"),
+            ("redo", "bronze", "2", "1"),
+            ("redo", "bronze", "1", "99999999999999999999"),
+            ("mark-done", "nope", "1", "2"),
+            ("mark-done", "bronze", "11", "12"),
+            ("mark-done", "bronze", "1", "12", "--meta-filter", "id > 1"),
+            ("pause", "nope"),
+            ("resume", "bronze", "--meta-table-name", "others"),
             ("plan", "new"),
             ("plan", "new", "--meta-table-name", "nope"),
             ("plan", "bronze", "--batch-id-min", "9", "--batch-id-max", "1"),
@@ -199,6 +295,10 @@ class TestExitCodes:
             ("batches", "bronze", "finished"),
             ("batches", "bronze", "failed", "--status", "dead"),
             ("retry", "bronze", "running"),
+            ("redo", "bronze", "1"),
+            ("redo", "bronze", "one", "2"),
+            ("mark-done", "bronze"),
+            ("pause",),
             ("trace",),
             ("trace", "/landing/5.json", "--uid", "5"),
             ("plan", "bronze", "--meta-table-cols", "id"),
@@ -222,6 +322,8 @@ class TestExitCodes:
             ("batches", "nope"),
             ("batches", "bronze", "dead"),
             ("attempts", "99"),
+            ("redo", "bronze", "11", "12"),
+            ("resume", "bronze"),
             ("trace", "/nope"),
             ("trace", "--uid", "10"),
             ("plan", "bronze", "--batch-id-max", "9"),

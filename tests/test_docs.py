@@ -18,9 +18,15 @@ import pytest
 from sqlalchemy.dialects import sqlite
 
 import spark_batchintory
-from spark_batchintory import lifecycle, retrying
+from spark_batchintory import MetaTable, auditing, completion, gaps, lifecycle, retrying, tending
+from spark_batchintory.backends import sql_engine
+from spark_batchintory.backends.sql_inventory import SqlInventory
 from spark_batchintory.backends.sql_schema import Tables, inventory_tables
 from spark_batchintory.batch import AttemptRow, BatchRow, Kind, Status
+from spark_batchintory.call import checked_call
+from spark_batchintory.inventory import JobCounts
+from spark_batchintory.lease import BEATS_PER_LEASE
+from spark_batchintory.meta import Horizon
 from spark_batchintory.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -159,6 +165,7 @@ def _after(event: str, row: BatchRow) -> BatchRow:
         "give_back": lambda row: lifecycle.given_back(row, now=NOW),
         "cancel": lambda row: lifecycle.cancelled(row, now=NOW),
         "retry": lambda row: lifecycle.made_due(row, now=NOW, more_attempts=1),
+        "mark_done": lambda row: lifecycle.marked_done(row, now=NOW),
     }
     return rules[event](row)
 
@@ -209,6 +216,123 @@ class TestTables:
         assert set(outcomes) - {"or"} == meanings["outcome"]
 
 
+class TestLateItems:
+    """
+    docs/late-items.md.
+    """
+
+    page = "docs/late-items.md"
+
+    def test_figures_are_those_in_force(self) -> None:
+        """
+        P1: who reckons with a figure of the page reckons with that of the code.
+        """
+        rows = {row[0]: row[1:] for row in _rows(_section(_page(self.page), "Figures"))}
+        audited = next(cells for name, cells in rows.items() if name.startswith("audited per look"))
+
+        assert rows["open gaps per look"] == [f"{number:,}" for number in (tending._GAPS, tending._IDLE_GAPS)]
+        for cell, items in zip(audited, (tending._WINDOW, tending._IDLE_WINDOW), strict=True):
+            assert f"{items:,} items or {auditing._TILES} ranges" in cell
+        assert (timedelta(seconds=1), 12, 0.01) == (gaps.LOOK_EVERY, gaps.LOOK_CLAIMS, gaps.LOOK_SHARE)
+        assert "when 1 s has passed" in rows["looks"][0]
+        assert "12 batches" in rows["looks"][0]
+        assert "1 %: a look that took t makes the next one wait for 100 t" in rows["at most of the time"][0]
+
+    def test_other_numbers_are_those_in_force(self) -> None:
+        """
+        P1: so it is with those that stand in a sentence.
+        """
+        layers, evidence, filtered = (
+            " ".join(_section(_page(self.page), title).split())
+            for title in ("Three layers", "What counts as evidence", "With a filter")
+        )
+
+        assert f"Up to {gaps._APART} holes among {gaps._STRETCH:,} items are a gap each" in layers
+        assert (timedelta(hours=1), timedelta(minutes=10)) == (gaps.LEFT_AFTER, tending._LONG)
+        assert "looked at for an hour and then closed as `left`" in evidence
+        assert "after 10 minutes a warning" in evidence
+        assert f"Where it spans {gaps._CHEAP:,} uids or more" in filtered
+        assert (tending._DEAR, tending._IDLE_DEAR) == (1, 16)
+        assert "at most one such gap per look (16 if idle)" in filtered
+
+    def test_words_for_a_closed_gap_are_all_told(self) -> None:
+        """
+        P7: what `closed_as` can hold is told on both pages, and nothing else.
+        """
+        page = _section(_page(self.page), "What counts as evidence")
+        told = {_names(row[0])[0] for row in _rows(page) if len(row) == 2}
+        meanings = {_names(row[0])[0]: set(_names(row[1])) for row in _rows(_page("docs/inventory-tables.md"))}
+        sources = [_page(f"spark_batchintory/{name}.py") for name in ("gap_looking", "publications")]
+        found = {word for text in sources for word in re.findall(r'(?:late, |else |verdict=)"(\w+)"|"(left)"', text)}
+        words = {word for pair in found for word in pair if word} | {Horizon(None).verdict}
+
+        assert told == words == meanings["closed_as"]
+
+
+class TestLease:
+    """
+    docs/lease.md.
+    """
+
+    def test_windows_are_those_in_force(self) -> None:
+        """
+        P3: the specification's figures are those of the code.
+        """
+        page = _page("docs/lease.md")
+        windows = {row[0]: row[1:] for row in _rows(_section(page, "Windows"))}
+
+        assert SqlInventory.default_lease == timedelta(minutes=10)
+        assert windows["lease L"][1] == "10 min"
+        assert windows["between two beats"] == [f"L / {BEATS_PER_LEASE}", "2 min"]
+        assert windows["beats that may fail in a row"][0] == f"{BEATS_PER_LEASE - 1}"
+        assert Settings.model_fields["MAX_HOLD"].default == timedelta(hours=24)
+        assert windows["the heartbeat ends by itself"][1] == "24 h"
+        assert windows["lost leases until a batch is dead"][0] == f"{retrying.LOSS_LIMIT}"
+        assert f"{retrying.PATIENCE.total_seconds():.0f} s, then `InventoryUnavailable`" in page
+        assert f"PostgreSQL and MariaDB: {sql_engine.IDLE_LIMIT:.0f} s" in page
+        assert f"older by the wait, {sql_engine.LOCK_WAIT:.0f} s at most" in " ".join(page.split())
+
+    def test_endings_that_are_named_exist(self) -> None:
+        """
+        API: every call of a batch that the specification names is one.
+        """
+        named = set(re.findall(r"`(?:batch\.)?(\w+)\(", _page("docs/lease.md")))
+
+        assert {"check", "succeeded", "give_back", "delta_options", "output_path"} <= named
+        assert {name for name in named if not hasattr(spark_batchintory.Batch, name)} == set()
+
+
+class TestBackfill:
+    """
+    docs/backfill.md; what it says of sinks is run by tests/spark/test_replacing.py.
+    """
+
+    def test_what_is_logged_is_logged_so(self) -> None:
+        """
+        Complete: who waits for a line in the log waits for one that comes.
+        """
+        page = _page("docs/backfill.md")
+        call = checked_call(
+            job="convert_3_to_7",
+            table=MetaTable("files"),
+            job_identifier=None,
+            batch_id_min=3,
+            batch_id_max=7,
+            batch_weight=None,
+            batch_count=None,
+            oversize="alone",
+            lease=timedelta(minutes=10),
+            max_attempts=3,
+            retry_delay=timedelta(seconds=60),
+            accept_change=False,
+        )
+        done = completion.Standing(JobCounts({Status.SUCCEEDED: 3}, done_items=5))
+        left = completion.Standing(JobCounts({Status.SUCCEEDED: 1, Status.RUNNING: 1, Status.FAILED: 1}))
+
+        for standing in (done, left):
+            assert f"    {completion.sentence(call, standing, head=7)}\n" in page
+
+
 class TestReadme:
     """
     README.md, as far as it is no example.
@@ -245,7 +369,7 @@ class TestReadme:
 
         verbs = set(get_command(app).commands)  # type: ignore[attr-defined]  # a group, since it has several
 
-        assert set(re.findall(r"`spark-batchintory (\w+)", _page("README.md"))) == verbs
+        assert set(re.findall(r"`spark-batchintory ([\w-]+)", _page("README.md"))) == verbs
 
 
 class TestAllPages:

@@ -20,6 +20,7 @@ NOON = datetime.fromisoformat("2026-03-01T12:00")
 MINUTE = timedelta(minutes=1)
 
 CLAIM, SUCCEED, FAIL, GIVE_BACK, CANCEL, RETRY = "claim", "succeed", "fail", "give_back", "cancel", "retry"
+MARK_DONE = "mark_done"
 
 
 def claim(row: BatchRow, now: datetime = NOON) -> BatchRow:
@@ -47,6 +48,7 @@ EVENTS: dict[str, Callable[[BatchRow, datetime], BatchRow]] = {
     GIVE_BACK: lambda row, now: lifecycle.given_back(row, now=now),
     CANCEL: lambda row, now: lifecycle.cancelled(row, now=now),
     RETRY: lambda row, now: lifecycle.made_due(row, now=now, more_attempts=3),
+    MARK_DONE: lambda row, now: lifecycle.marked_done(row, now=now),
 }
 
 # The whole table, once more and by hand: what is not here is refused.
@@ -63,6 +65,11 @@ BECOMES: dict[tuple[Status, str], Status] = {
     (Status.FAILED, RETRY): Status.FAILED,
     (Status.DEAD, CANCEL): Status.CANCELLED,
     (Status.DEAD, RETRY): Status.QUEUED,
+    (Status.QUEUED, MARK_DONE): Status.SUCCEEDED,
+    (Status.RUNNING, MARK_DONE): Status.SUCCEEDED,
+    (Status.FAILED, MARK_DONE): Status.SUCCEEDED,
+    (Status.DEAD, MARK_DONE): Status.SUCCEEDED,
+    (Status.CANCELLED, MARK_DONE): Status.SUCCEEDED,
 }
 
 
@@ -190,6 +197,18 @@ def test_cancelling_takes_the_token_away() -> None:
     after = lifecycle.cancelled(row_in(Status.RUNNING, due_at=NOON), now=NOON)
 
     assert (after.status, after.token, after.due_at, after.processing_end) == (Status.CANCELLED, None, None, NOON)
+
+
+@pytest.mark.parametrize("status", sorted(lifecycle.TRANSITIONS["mark_done"]), ids=lambda status: status.value)
+def test_marking_done_publishes_nothing(status: Status) -> None:
+    """
+    P3, P5: the token is gone, so that an owner is fenced out; there is no publish number, and nothing is due again.
+    """
+    ended = None if status in (Status.QUEUED, Status.RUNNING) else NOON - MINUTE
+    after = lifecycle.marked_done(row_in(status, due_at=NOON, processing_end=ended, attempt=2), now=NOON)
+
+    assert (after.status, after.token, after.publish_number, after.due_at) == (Status.SUCCEEDED, None, None, None)
+    assert (after.processing_end, after.attempt) == (ended or NOON, 2)
 
 
 def test_a_retry_by_an_operator() -> None:

@@ -256,8 +256,8 @@ class TestTwoDatabases:
                     others.append(other.acquire_batch("daily", "files", batch_count=1))
 
             wire.trouble = meanwhile
-            slow.meta.database.close()  # its connections are made anew, with an ear on them
-            wire.listen(slow.meta.database)
+            slow.meta.tables.database.close()  # its connections are made anew, with an ear on them
+            wire.listen(slow.meta.tables.database)
             batch = slow.acquire_batch("daily", "files", batch_count=1)
 
             assert [one.attempt for one in others] == [2]

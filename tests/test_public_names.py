@@ -27,6 +27,7 @@ NAMES = [
     "Inventory",
     "Item",
     "MetaTable",
+    "Upstream",
     "acquire_batch",
     "acquire_batches",
     "configure",
@@ -35,6 +36,7 @@ NAMES = [
     "reader",
     "register",
     "unregister",
+    "upstream",
 ]
 
 ACQUIRING = ["job", "meta_table_name", "meta_table_cols", "job_identifier", "batch_id_min", "batch_id_max"]
@@ -50,7 +52,18 @@ BATCH = [
 ]
 
 INVENTORY = ["acquire_batch", "acquire_batches", "process", "status", "plan", "batches", "attempts", "trace", "retry"]
-INVENTORY += ["cancel", "held", "published_paths", "__enter__", "__exit__"]
+INVENTORY += [
+    "cancel",
+    "redo",
+    "mark_done",
+    "pause",
+    "resume",
+    "held",
+    "publications",
+    "published_paths",
+    "__enter__",
+    "__exit__",
+]
 
 
 def test_public_names_are_pinned() -> None:

@@ -10,7 +10,6 @@ processes on one job, compare-and-swap and insert-and-see lose one to ten claims
 from __future__ import annotations
 
 import functools
-import operator
 import uuid
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
@@ -18,22 +17,22 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..batch import Act, AttemptRow, BatchRow, JobKey, JobRow, Kind, Status
+from ..batch import AttemptRow, BatchRow, GapRow, JobKey, JobRow, Status
 from ..call import is_storable
-from ..errors import ClaimConflict, ConfigurationError, LeaseLost
-from ..inventory import Change, Decide, JobCounts, Publication, Step, Written
+from ..errors import ClaimConflict, ConfigurationError
+from ..inventory import Decide, JobCounts, Published, Written
 from ..lifecycle import OPEN
 from ..retrying import persistently
+from ..uids import HIGHEST, LOWEST
 from ..weights import total_weight
 from .sql_engine import Database
+from .sql_rows import SqlTurn, attempt_row, batch_row, gap_row, job_row, published_row
 from .sql_running import Statement, Transaction
 from .sql_schema import NAME_LENGTH, SCHEMA_VERSION, inventory_tables
-from .sql_statements import ATTEMPT_COLUMNS, BATCH_COLUMNS, CHANGING, JOB_COLUMNS, MOVING, Statements
+from .sql_statements import BATCH_COLUMNS, JOB_COLUMNS, Statements
+from .sql_step import apply
 
 Clock = Callable[[], datetime]
-
-_BATCH_VALUES = operator.attrgetter(*BATCH_COLUMNS)
-_STATUS, _KIND, _REPLACES = (BATCH_COLUMNS.index(name) for name in ("status", "kind", "replaces"))
 
 
 class SqlInventory:
@@ -87,7 +86,7 @@ class SqlInventory:
         with self.database.writing(f"changing {key}") as transaction:
             turn = self._turn(transaction, key, publishing)
             step = decide(turn)
-            return Written(step, self._apply(transaction, turn, step), turn.now)
+            return Written(step, apply(transaction, self._statements, turn.job, turn.now, step), turn.now)
 
     def beat(self, batch_id: int, token: str, lease: timedelta) -> datetime | None:
         """
@@ -105,27 +104,27 @@ class SqlInventory:
         The job's row; see the port.
         """
         rows = self._read(f"reading {key}", self._statements.read_job, meta_table=key.meta_table, job=key.job)
-        return _job_row(rows[0]) if rows else None
+        return job_row(rows[0]) if rows else None
 
     def jobs(self) -> Sequence[JobRow]:
         """
         All jobs; see the port.
         """
-        return [_job_row(row) for row in self._read("reading the jobs", self._statements.read_jobs)]
+        return [job_row(row) for row in self._read("reading the jobs", self._statements.read_jobs)]
 
     def find(self, batch_id: int) -> BatchRow | None:
         """
         A batch by id; see the port.
         """
         rows = self._read(f"reading batch {batch_id}", self._statements.read_batch, row_id=batch_id)
-        return _batch_row(rows[0]) if rows else None
+        return batch_row(rows[0]) if rows else None
 
     def find_token(self, token: str) -> BatchRow | None:
         """
         A batch by token; see the port.
         """
         rows = self._read("looking up a token", self._statements.read_token, token=token)
-        return _batch_row(rows[0]) if rows else None
+        return batch_row(rows[0]) if rows else None
 
     def batches(
         self, *, job_id: int | None = None, status: Status | None = None, limit: int | None = None
@@ -138,7 +137,7 @@ class SqlInventory:
         )
         wanted = {"job_id": job_id, "status": status and status.value, "size": limit}
         rows = self._read("reading batches", query, **wanted)
-        found = [_batch_row(row) for row in rows]
+        found = [batch_row(row) for row in rows]
         return found if limit is None else found[::-1]
 
     def attempts(self, batch_id: int) -> Sequence[AttemptRow]:
@@ -148,7 +147,7 @@ class SqlInventory:
         rows = self._read(
             f"reading the attempts of batch {batch_id}", self._statements.read_attempts, batch_id=batch_id
         )
-        return [_attempt_row(row) for row in rows]
+        return [attempt_row(row) for row in rows]
 
     def touching(self, meta_table: str, uid: int) -> Sequence[BatchRow]:
         """
@@ -156,7 +155,53 @@ class SqlInventory:
         """
         wanted = {"meta_table": meta_table, "uid_from": uid, "uid_to": uid}
         rows = self._read(f"looking for uid {uid}", self._statements.touching, **wanted)
-        return [_batch_row(row) for row in rows]
+        return [batch_row(row) for row in rows]
+
+    def tiles(self, job_id: int, after: int | None, limit: int) -> Sequence[BatchRow]:
+        """
+        Ranges in uid order; see the port.
+        """
+        if after == HIGHEST:
+            return []
+        first = LOWEST if after is None else after + 1
+        ((begins,),) = self._read("reading ranges", self._statements.tile_of, job_id=job_id, first=first)
+        found = {"job_id": job_id, "begins": first if begins is None else begins, "first": first, "size": limit}
+        return [batch_row(row) for row in self._read("reading ranges", self._statements.tiles, **found)]
+
+    def beside(self, job_id: int, lowest: int, highest: int, widest: int) -> Sequence[BatchRow]:
+        """
+        Batches beside the ranges; see the port.
+        """
+        bounds = {"lowest": lowest, "highest": highest, "earliest": max(lowest - widest, LOWEST)}
+        rows = self._read("reading batches beside the ranges", self._statements.beside, job_id=job_id, **bounds)
+        return [batch_row(row) for row in rows]
+
+    def redos(self, job_id: int, lowest: int, highest: int, widest: int) -> Sequence[BatchRow]:
+        """
+        Redos around some uids; see the port.
+        """
+        bounds = {"lowest": lowest, "highest": highest, "earliest": max(lowest - widest, LOWEST)}
+        rows = self._read("reading redos", self._statements.redos, job_id=job_id, **bounds)
+        return [batch_row(row) for row in rows]
+
+    def gaps(self, job_id: int, *, is_open: bool | None, after: int | None, limit: int) -> Sequence[GapRow]:
+        """
+        Gaps in uid order; see the port.
+        """
+        if after == HIGHEST:
+            return []
+        first = LOWEST if after is None else after + 1
+        rows = self._read("reading gaps", self._statements.gaps(is_open), job_id=job_id, first=first, size=limit)
+        return [gap_row(row) for row in rows]
+
+    def published(self, job_id: int, after: int | None, upto: int | None, limit: int | None) -> Sequence[Published]:
+        """
+        Publications in order; see the port.
+        """
+        bounds = {"after": after or 0, "upto": HIGHEST if upto is None else upto}
+        size = HIGHEST if limit is None else limit
+        rows = self._read("reading publications", self._statements.published, job_id=job_id, size=size, **bounds)
+        return [published_row(row) for row in rows]
 
     def counts(self, job_id: int) -> JobCounts:
         """
@@ -164,8 +209,10 @@ class SqlInventory:
         """
         rows = self._read("counting batches", self._statements.counts(), job_id=job_id)
         weights = self._read("adding up open batches", self._statements.open_weights(), job_id=job_id)
-        by_status = {Status(status): (int(batches), int(items), first) for status, batches, items, first in rows}
+        by_status = {Status(status): (int(batches), int(items), first) for status, _, batches, items, first, _ in rows}
         return JobCounts(
+            done_items=sum(int(row[-1]) for row in rows if row[0] == Status.SUCCEEDED.value),
+            late=sum(int(late) for _, late, *_ in rows),
             batches={status: batches for status, (batches, _, _) in by_status.items()},
             open_items=sum(items for status, (_, items, _) in by_status.items() if status in OPEN),
             open_weight=total_weight(weight for (weight,) in weights),
@@ -218,7 +265,7 @@ class SqlInventory:
         return SqlTurn(
             transaction,
             statements,
-            _job_row(job),
+            job_row(job),
             now if self._clock is None else self._clock(),
             self._session(transaction),
         )
@@ -248,68 +295,6 @@ class SqlInventory:
         Under SERIALIZABLE, reading the meta table within the claim would make every insert into it a conflict.
         """
         return None if self.database.isolation_level == "SERIALIZABLE" and not self.database.is_sqlite else transaction
-
-    def _apply(self, transaction: Transaction, turn: SqlTurn, step: Step) -> list[int]:
-        statements = self._statements
-        for change in step.changes:
-            if self._changed(transaction, change) != 1:
-                raise LeaseLost(
-                    f"batch {change.before.id} of job {turn.job.job!r} is no longer {change.before.status.value} "
-                    f"under this attempt ({change.before.attempt}); another attempt or an operator took it, "
-                    "nothing was written"
-                )
-        ids = [self._insert(transaction, row) for row in step.inserts]
-        if step.job is not None:
-            self._move(transaction, turn.job, step.job)
-        for publication in step.publications:
-            self._publish(transaction, turn, publication)
-        for attempt in step.attempts:
-            transaction.change(statements.insert_attempt, _fields(attempt))
-        for act in step.acts:
-            transaction.change(statements.insert_act, {"job_id": turn.job.id, **_fields(act)})
-        return ids
-
-    def _changed(self, transaction: Transaction, change: Change) -> int:
-        """
-        Write what differs between two states of a row, and say how many rows still were as in the first.
-        """
-        before, after = change.before, change.after
-        differing = {name for name in CHANGING if getattr(before, name) != getattr(after, name)}
-        # Beats move the lease's end without anybody reading the row again, so that `before` does not know it.
-        columns = tuple(sorted(differing | {"status", "due_at"}))
-        values = {f"new_{name}": getattr(after, name) for name in columns}
-        values.update(new_status=after.status.value)
-        values.update(row_id=before.id, old_status=before.status.value, old_token=before.token or "")
-        return transaction.change(self._statements.change_batch(columns), values)
-
-    def _move(self, transaction: Transaction, before: JobRow, after: JobRow) -> None:
-        columns = tuple(name for name in MOVING if getattr(before, name) != getattr(after, name))
-        if columns:
-            values = {f"new_{name}": getattr(after, name) for name in columns}
-            transaction.change(self._statements.move_job(columns), {"row_id": before.id, **values})
-
-    def _insert(self, transaction: Transaction, row: BatchRow) -> int:
-        values = {
-            name: value for name, value in zip(BATCH_COLUMNS, _BATCH_VALUES(row), strict=True) if value is not None
-        }
-        del values["id"]  # the database's to give
-        values.update(status=row.status.value, kind=row.kind.value)
-        values["replaces"] = list(row.replaces)
-        if not row.replaces:
-            del values["replaces"]
-        return transaction.insert(self._statements.insert_batch(tuple(values)), values)
-
-    def _publish(self, transaction: Transaction, turn: SqlTurn, publication: Publication) -> None:
-        transaction.change(
-            self._statements.insert_publication,
-            {
-                "job_id": turn.job.id,
-                "number": publication.number,
-                "batch_id": publication.batch_id,
-                "replaces": list(publication.replaces) or None,
-                "published_at": turn.now,
-            },
-        )
 
     def _prepared(self) -> str:
         with self.database.reading("opening the inventory"):
@@ -372,66 +357,6 @@ class SqlInventory:
                 "this version cannot take over one that pybatchintory wrote: "
                 "set INVENTORY_TABLE_NAME to begin another beside it"
             )
-
-
-class SqlTurn:
-    """
-    `inventory.Turn` within one transaction.
-    """
-
-    __slots__ = ("_statements", "_transaction", "job", "now", "session")
-
-    def __init__(
-        self, transaction: Transaction, statements: Statements, job: JobRow, now: datetime, session: Transaction | None
-    ) -> None:
-        self._transaction = transaction
-        self._statements = statements
-        self.job = job
-        self.now = now
-        self.session = session
-
-    def due(self) -> Sequence[BatchRow]:
-        """
-        What waits to be served; see the port.
-        """
-        asked = {"job_id": self.job.id, "now": self.now}
-        if not self._transaction.rows(self._statements.is_any_due, **asked):
-            return []  # as nearly always, and at a fraction of the price of finding out which
-        return [_batch_row(row) for row in self._transaction.rows(self._statements.due, **asked)]
-
-    def row(self, batch_id: int) -> BatchRow | None:
-        """
-        One batch of this job; see the port.
-        """
-        rows = self._transaction.rows(self._statements.read_batch, row_id=batch_id)
-        row = _batch_row(rows[0]) if rows else None
-        return row if row is not None and row.job_id == self.job.id else None
-
-
-def _batch_row(values: Sequence[Any]) -> BatchRow:
-    fields = list(values)
-    fields[_STATUS], fields[_KIND] = Status(fields[_STATUS]), Kind(fields[_KIND])
-    fields[_REPLACES] = fields[_REPLACES] or ()
-    return BatchRow(*fields)
-
-
-def _attempt_row(values: Sequence[Any]) -> AttemptRow:
-    fields = dict(zip(ATTEMPT_COLUMNS, values, strict=True))
-    return AttemptRow(**{**fields, "skipped": fields["skipped"] or ()})
-
-
-def _job_row(values: Sequence[Any]) -> JobRow:
-    return JobRow(*values)
-
-
-def _fields(row: AttemptRow | Act) -> dict[str, Any]:
-    """
-    A log entry as parameters; empty lists are NULL.
-    """
-    values = {name: getattr(row, name) for name in row.__dataclass_fields__}
-    if "skipped" in values:
-        values["skipped"] = list(values["skipped"]) or None
-    return values
 
 
 @functools.lru_cache(maxsize=1024)

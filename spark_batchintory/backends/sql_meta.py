@@ -7,6 +7,7 @@ Bounded, ordered reads over the uid, within the claim where that is possible.
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,18 +17,23 @@ import sqlalchemy as sa
 
 from ..batch import Bounds, Item
 from ..errors import BatchintoryError, ConfigurationError, ItemError
-from ..meta import MetaTable, usable
+from ..meta import Horizon, MetaTable, Span, usable
 from ..retrying import persistently
 from ..uids import UidSet
 from ..weights import ExactWeight, exact_weight
 from .sql_engine import Database
+from .sql_horizon import horizon
 from .sql_running import Statement, Transaction
+from .sql_spans import UidSpans
 
 _IN_CHUNK = 500
 """Uids per IN list; SQLite before 3.32 allows 999 parameters."""
 
 _DENSE = 0.5
 """Share of a span that a batch must hold for the whole span to be read rather than its uids one by one."""
+
+_NARROW = 100_000
+"""Uids among which uncommitted rows are looked for whether they match a filter or not."""
 
 _WHOLE_NUMBERS = (sa.types.Integer, sa.types.Numeric, sa.types.NullType)
 
@@ -41,6 +47,7 @@ class SqlMeta:
         self.database = database
         self._places: dict[tuple[str, Any], Any] = {}
         self._statements: dict[tuple[Any, ...], Statement] = {}
+        self._within: dict[tuple[Any, ...], UidSpans] = {}
 
     def check(self, table: MetaTable) -> None:
         """
@@ -83,6 +90,27 @@ class SqlMeta:
             return usable((row for row in found if row[0] in uids), table, None)
         chunks = [values[at : at + _IN_CHUNK] for at in range(0, len(values), _IN_CHUNK)]
         return usable((row for chunk in chunks for row in self._chosen(table, chunk)), table, None)
+
+    def uids_within(self, table: MetaTable, spans: Sequence[Span], size: int) -> Sequence[int]:
+        """
+        Uids in scope within spans; see the port.
+        """
+        return persistently(lambda: self._spans(table).uids(spans, size))
+
+    def counts_within(self, table: MetaTable, spans: Sequence[Span]) -> Sequence[int]:
+        """
+        Number of uids in scope in each span; see the port.
+        """
+        return [count for count, _ in persistently(lambda: self._spans(table).tallies(spans))]
+
+    def horizon(self, table: MetaTable, spans: Sequence[Span]) -> Horizon:
+        """
+        What is known of unfinished writers; see the port.
+        """
+        place = self._place(table)
+        is_narrow = sum(last - first for first, last in spans) <= _NARROW
+        looked_at = self._spans(table.unfiltered if is_narrow else table)
+        return persistently(lambda: horizon(self.database, place, spans, looked_at))
 
     def amount(self, table: MetaTable, after: int | None, bounds: Bounds) -> tuple[int, ExactWeight | None]:
         """
@@ -131,6 +159,14 @@ class SqlMeta:
                 return transaction.rows(statement, **params)
 
         return persistently(look)
+
+    def _spans(self, table: MetaTable) -> UidSpans:
+        key = (table.name, table.cols, table.filter_text)
+        if key not in self._within:
+            place = self._place(table)
+            scope = functools.partial(self._scope, table, place, None)
+            self._within[key] = UidSpans(self.database, place.c[table.cols.uid], scope)
+        return self._within[key]
 
     def _page(self, table: MetaTable, from_start: bool, to_end: bool) -> Statement:
         place = self._place(table)

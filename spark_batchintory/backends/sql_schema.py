@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from ..weights import weight_text
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of the tables below; a released one is migrated, never broken."""
 
 NAME_LENGTH = 255
@@ -125,20 +125,27 @@ class _Types:
     table: dict[str, Any]
     ids_never_again: dict[str, Any]
     only_due: dict[str, Any]
+    only_beside: dict[str, Any]
+    only_open: dict[str, Any]
 
 
 def _types(dialect: sa.Dialect) -> _Types:
     if dialect.name not in ("mysql", "mariadb"):
-        only_due = {f"{dialect.name}_where": sa.text("due_at IS NOT NULL")}
+        partial = f"{dialect.name}_where"
+        only_due = {partial: sa.text("due_at IS NOT NULL")}
+        only_beside = {partial: sa.text("range_lo IS NULL")}
+        only_open = {partial: sa.text("closed IS NULL")}
         never_again = {"sqlite_autoincrement": True} if dialect.name == "sqlite" else {}
-        return _Types(sa.String(NAME_LENGTH), sa.Text(), sa.DateTime(), {}, never_again, only_due)
+        return _Types(
+            sa.String(NAME_LENGTH), sa.Text(), sa.DateTime(), {}, never_again, only_due, only_beside, only_open
+        )
     from sqlalchemy.dialects import mysql  # brings asyncio along, which other databases need not pay for
 
     # Binary and without padding: under the older binary collations 'a' equals 'a '.
     collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
     options: dict[str, Any] = {f"{dialect.name}_engine": "InnoDB", f"{dialect.name}_charset": "utf8mb4"}
     names = sa.String(NAME_LENGTH, collation=collation)
-    return _Types(names, mysql.MEDIUMTEXT(), mysql.DATETIME(fsp=6), options, {}, {})
+    return _Types(names, mysql.MEDIUMTEXT(), mysql.DATETIME(fsp=6), options, {}, {}, {}, {})
 
 
 def _inventory(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
@@ -174,6 +181,7 @@ def _inventory(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
         sa.Column("due_at", types.time),
         sa.Column("publish_number", _BIG),
         sa.Column("replaces", _JSON),
+        sa.Column("superseded_by", _BIG),
         # What must never happen twice, also if a lock failed: the same range, the same claim, the same token.
         sa.Index(f"{name}_range", "job_id", "range_lo", unique=True),
         sa.Index(f"{name}_claim", "job_id", "claim_number", unique=True),
@@ -187,6 +195,9 @@ def _inventory(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
             "due_at",
             **types.only_due,
         ),
+        # What lies beside the ranges: late items and redos.
+        # (`range_lo`, which is NULL there, is in it so that no planner takes the index of the ranges instead.)
+        sa.Index(f"{name}_beside", "job_id", "range_lo", "batch_id_start", **types.only_beside),
         **types.ids_never_again,
         **types.table,
     )
@@ -207,6 +218,14 @@ def _job(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
         sa.Column("paused", sa.Boolean, nullable=False),
         sa.Column("meta_filter", types.long_text),
         sa.Column("meta_columns", _JSON),
+        sa.Column("open_gaps", sa.Integer, nullable=False),
+        sa.Column("look_at", types.time),
+        sa.Column("looked_claim", _BIG, nullable=False),
+        sa.Column("gap_cursor", sa.BigInteger),
+        sa.Column("audited_through", sa.BigInteger),
+        sa.Column("audit_end", sa.BigInteger),
+        sa.Column("tend_number", _BIG, nullable=False),
+        sa.Column("widest_beside", sa.BigInteger, nullable=False),
         sa.UniqueConstraint("meta_table", "job", name=f"{name}_job_key"),
         **types.table,
     )
@@ -237,11 +256,15 @@ def _gap(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
         sa.Column("job_id", _BIG, nullable=False),
         sa.Column("uid_from", sa.BigInteger, nullable=False),
         sa.Column("uid_to", sa.BigInteger, nullable=False),
+        sa.Column("held", sa.BigInteger, nullable=False),
         sa.Column("first_seen", types.time, nullable=False),
+        sa.Column("mark_number", sa.BigInteger),
+        sa.Column("mark_time", types.time),
         sa.Column("closed", types.time),
         sa.Column("closed_as", sa.String(16)),
         sa.Column("evidence", _JSON),
-        sa.Index(f"{name}_gap_open", "job_id", "closed", "uid_from"),
+        # In order of uid, which PostgreSQL does not see behind a column that is NULL.
+        sa.Index(f"{name}_gap_open", "job_id", *([] if types.only_open else ["closed"]), "uid_from", **types.only_open),
         **types.table,
     )
 

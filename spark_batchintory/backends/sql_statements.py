@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..batch import AttemptRow, BatchRow, JobRow, Status
+from ..batch import AttemptRow, BatchRow, JobRow, Kind, Status
 from .sql_engine import Database
 from .sql_running import Statement
 from .sql_schema import Tables
@@ -19,6 +19,19 @@ BATCH_COLUMNS = tuple(BatchRow.__dataclass_fields__)
 
 JOB_COLUMNS = tuple(JobRow.__dataclass_fields__)
 ATTEMPT_COLUMNS = tuple(AttemptRow.__dataclass_fields__)
+GAP_COLUMNS = (
+    "id",
+    "job_id",
+    "uid_from",
+    "uid_to",
+    "held",
+    "first_seen",
+    "mark_number",
+    "mark_time",
+    "closed",
+    "closed_as",
+    "evidence",
+)
 
 CHANGING = [
     "status",
@@ -35,6 +48,7 @@ CHANGING = [
     "job_result_item",
     "logging",
     "publish_number",
+    "superseded_by",
 ]
 """What a batch may change after it was made. Everything else is pinned (P4)."""
 
@@ -47,6 +61,14 @@ MOVING = [
     "paused",
     "meta_filter",
     "meta_columns",
+    "open_gaps",
+    "look_at",
+    "looked_claim",
+    "gap_cursor",
+    "audited_through",
+    "audit_end",
+    "tend_number",
+    "widest_beside",
 ]
 
 SERVED = (Status.RUNNING, Status.FAILED, Status.QUEUED)
@@ -67,6 +89,8 @@ class Statements:
         self._write_jobs()
         self._write_logs()
         self._read_batches()
+        self._read_ranges()
+        self._write_gaps()
 
     def _statement(self, element: Any, columns: Any = ()) -> Statement:
         return Statement(element, self._dialect, list(columns))
@@ -156,6 +180,116 @@ class Statements:
             ).order_by(batch.c.id),
             columns,
         )
+
+    def _read_ranges(self) -> None:
+        """
+        The ranges of a job in uid order, what lies beside them, and what was published.
+        """
+        batch, publication = self._tables.inventory, self._tables.publication
+        columns = [batch.c[name] for name in BATCH_COLUMNS]
+        job, first = _bind("job_id", batch.c.job_id), _bind("first", batch.c.range_lo)
+        # The range that holds `first` is the last one that begins at or before it. Two statements, each of which finds
+        # its place in the index by plain values; as a subquery it made MariaDB walk through all ranges.
+        begins = sa.func.max(batch.c.range_lo).label("begins")
+        self.tile_of = self._statement(sa.select(begins).where(batch.c.job_id == job, batch.c.range_lo <= first))
+        self.tiles = self._statement(
+            sa.select(*columns)
+            .where(
+                batch.c.job_id == job,
+                batch.c.range_lo >= _bind("begins", batch.c.range_lo),
+                batch.c.batch_id_end >= first,
+            )
+            .order_by(batch.c.range_lo)
+            .limit(sa.bindparam("size", type_=sa.Integer)),
+            columns,
+        )
+        is_redo = batch.c.kind == sa.literal_column(f"'{Kind.REDO.value}'")
+        self.beside, self.redos = (
+            self._statement(
+                sa.select(*columns)
+                .where(
+                    batch.c.job_id == job,
+                    batch.c.range_lo.is_(None),
+                    chosen,
+                    batch.c.batch_id_start >= _bind("earliest", batch.c.batch_id_start),
+                    batch.c.batch_id_start <= _bind("highest", batch.c.batch_id_start),
+                    batch.c.batch_id_end >= _bind("lowest", batch.c.batch_id_end),
+                )
+                .order_by(batch.c.batch_id_start, batch.c.id),
+                columns,
+            )
+            for chosen in (~is_redo, is_redo)
+        )
+        shown = [
+            publication.c.number,
+            publication.c.batch_id,
+            batch.c.job_result_item,
+            batch.c.batch_weight,
+            publication.c.published_at,
+            publication.c.replaces,
+            batch.c.superseded_by,
+        ]
+        self.published = self._statement(
+            sa.select(*shown)
+            .join_from(publication, batch, publication.c.batch_id == batch.c.id)
+            .where(
+                publication.c.job_id == _bind("job_id", publication.c.job_id),
+                publication.c.number > _bind("after", publication.c.number),
+                publication.c.number <= _bind("upto", publication.c.number),
+            )
+            .order_by(publication.c.number)
+            .limit(sa.bindparam("size", type_=sa.BigInteger)),
+            shown,
+        )
+        self.claimed = self._statement(
+            sa.select(batch.c.claim_number, batch.c.id).where(
+                batch.c.job_id == job,
+                batch.c.claim_number >= _bind("first", batch.c.claim_number),
+                batch.c.claim_number <= _bind("last", batch.c.claim_number),
+            )
+        )
+
+    def _write_gaps(self) -> None:
+        self.insert_gap = self._insert_all(self._tables.gap, leave_out=("id",))
+
+    def gaps(self, is_open: bool | None) -> Statement:
+        """
+        Gaps of a job in order of first uid: open ones, closed ones, or both.
+        """
+        return self._kept(("gaps", is_open), lambda: self._gaps(is_open))
+
+    def _gaps(self, is_open: bool | None) -> Statement:
+        gap = self._tables.gap
+        columns = [gap.c[name] for name in GAP_COLUMNS]
+        chosen = [gap.c.job_id == _bind("job_id", gap.c.job_id), gap.c.uid_from >= _bind("first", gap.c.uid_from)]
+        if is_open is not None:
+            chosen.append(gap.c.closed.is_(None) if is_open else gap.c.closed.is_not(None))
+        query = sa.select(*columns).where(*chosen).order_by(gap.c.uid_from, gap.c.id)
+        return self._statement(query.limit(sa.bindparam("size", type_=sa.Integer)), columns)
+
+    def change_gaps(self, columns: tuple[str, ...], count: int) -> Statement:
+        """
+        Change `columns` of so many open gaps alike.
+        """
+        return self._kept(("change_gaps", columns, count), lambda: self._change_gaps(columns, count))
+
+    def _change_gaps(self, columns: tuple[str, ...], count: int) -> Statement:
+        gap = self._tables.gap
+        chosen = gap.c.id.in_([_bind(f"id_{n}", gap.c.id) for n in range(count)])
+        update = gap.update().where(chosen, gap.c.closed.is_(None))
+        return self._statement(update.values({name: _bind(f"new_{name}", gap.c[name]) for name in columns}))
+
+    def insert_batches(self, count: int) -> Statement:
+        """
+        Add so many batches at once.
+        """
+        return self._kept(("insert_batches", count), lambda: self._insert_batches(count))
+
+    def _insert_batches(self, count: int) -> Statement:
+        batch = self._tables.inventory
+        names = [name for name in BATCH_COLUMNS if name != "id"]
+        rows = [{name: _bind(f"{name}_{n}", batch.c[name]) for name in names} for n in range(count)]
+        return self._statement(batch.insert().values(rows))
 
     def _waiting(self, columns: list[Any]) -> Any:
         """
@@ -252,17 +386,26 @@ class Statements:
     def counts(self) -> Statement:
         """
         Number, items and weight of a job's batches by status, and the smallest first uid of each.
+
+        A batch that did not succeed and was redone is no longer what became of its items.
         """
         batch = self._tables.inventory
+        counts = sa.or_(
+            batch.c.superseded_by.is_(None), batch.c.status == sa.literal_column(f"'{Status.SUCCEEDED.value}'")
+        )
         columns = [
             batch.c.status,
+            sa.func.sum(sa.case((batch.c.kind == sa.literal_column(f"'{Kind.LATE.value}'"), 1), else_=0)).label("late"),
             sa.func.count().label("batches"),
             sa.func.sum(batch.c.batch_count).label("items"),
             sa.func.min(batch.c.batch_id_start).label("first"),
+            sa.func.sum(
+                sa.case((batch.c.kind == sa.literal_column(f"'{Kind.REDO.value}'"), 0), else_=batch.c.batch_count)
+            ).label("own_items"),
         ]
         query = (
             sa.select(*columns)
-            .where(batch.c.job_id == sa.bindparam("job_id", type_=batch.c.job_id.type))
+            .where(batch.c.job_id == sa.bindparam("job_id", type_=batch.c.job_id.type), counts)
             .group_by(batch.c.status)
         )
         return self._statement(query, columns)
@@ -278,3 +421,7 @@ class Statements:
             batch.c.status.in_([sa.literal_column(f"'{status.value}'") for status in SERVED]),
         )
         return self._statement(query, columns)
+
+
+def _bind(name: str, column: sa.Column[Any]) -> sa.BindParameter[Any]:
+    return sa.bindparam(name, type_=column.type)

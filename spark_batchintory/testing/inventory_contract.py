@@ -29,10 +29,14 @@ import pytest
 from spark_batchintory.errors import ConfigurationError
 from spark_batchintory.inventory import InventoryBackend
 from spark_batchintory.testing.clock import SteppedClock
+from spark_batchintory.testing.inventory_gaps import GapsContract
 from spark_batchintory.testing.inventory_looking import LookingContract
 from spark_batchintory.testing.inventory_names import NamesContract
+from spark_batchintory.testing.inventory_published import PublishedContract
 from spark_batchintory.testing.inventory_publishing import PublishingContract
 from spark_batchintory.testing.inventory_races import RacesContract
+from spark_batchintory.testing.inventory_ranges import BulkContract, RangesContract
+from spark_batchintory.testing.inventory_redos import RedosContract
 from spark_batchintory.testing.inventory_serving import ServingContract
 from spark_batchintory.testing.inventory_turns import TurnsContract
 from spark_batchintory.testing.inventory_values import ValuesContract
@@ -123,6 +127,11 @@ class InventoryContract(
     ServingContract,
     ValuesContract,
     LookingContract,
+    GapsContract,
+    RangesContract,
+    BulkContract,
+    RedosContract,
+    PublishedContract,
     RacesContract,
 ):
     """

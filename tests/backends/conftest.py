@@ -19,9 +19,12 @@ from spark_batchintory.backends.sql_schema import SCHEMA_VERSION
 from spark_batchintory.connections import parse_connection
 from spark_batchintory.testing.servers import drop_database, fresh_database
 
-JSON = {"job_result_item", "config", "replaces", "meta_columns", "skipped", "detail"}
+JSON = {"job_result_item", "config", "replaces", "meta_columns", "skipped", "detail", "evidence"}
 TABLES = ["inventory", *(f"inventory_{what}" for what in ("job", "attempt", "publication", "gap", "act", "about"))]
-TIMES = {"processing_start", "processing_end", "due_at", "started", "ended", "at", "published_at"}
+TIMES = {
+    *("processing_start", "processing_end", "due_at", "started", "ended", "at", "published_at"),
+    *("first_seen", "closed", "mark_time", "look_at"),
+}
 
 
 class RawSql:
@@ -46,6 +49,9 @@ class RawSql:
 
     def acts(self) -> list[dict[str, Any]]:
         return self._rows("SELECT * FROM inventory_act ORDER BY id")
+
+    def gaps(self) -> list[dict[str, Any]]:
+        return self._rows("SELECT * FROM inventory_gap ORDER BY job_id, uid_from, id")
 
     def plant_foreign_table(self) -> None:
         self.execute("CREATE TABLE inventory (id INTEGER, shelf VARCHAR(10))")

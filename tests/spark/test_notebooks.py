@@ -71,6 +71,37 @@ def test_quickstart_shows_what_it_says(notebook_run: NotebookRun) -> None:
     assert re.findall(r"\b(?:failed|succeeded)\b", _text(cells["trace"], "text/plain")) == ["failed", "succeeded"]
 
 
+def test_recursion_shows_what_it_says(notebook_run: NotebookRun) -> None:
+    """
+    Three levels show what the text between the cells says: nobody waits, a late item and a redo arrive (P1, P4, P5).
+    """
+    notebook = notebook_run(ROOT / "notebooks" / "02_recursion.ipynb")
+    shown = {cell.id: _text(cell, "text/plain") for cell in notebook.cells if cell.cell_type == "code"}
+
+    assert re.findall(r"Summary\(succeeded=(\d), failed=0, items=(\d)", shown["jobs"]) == [
+        ("3", "6"),
+        ("2", "3"),
+        ("1", "2"),
+    ]
+    assert "upstream:upstream:files:bronze:silver" in shown["status"]
+    assert "/lake/bronze/batch-000000000001-" in shown["batch"]
+    assert re.findall(r"uids of bronze: (\[\d\]) then silver gets: (.*)", shown["slow"]) == [
+        ("[8]", "[4]"),
+        ("[7]", "[5]"),
+    ]
+    assert "uids 9–9, 1 items" in shown["late"]
+    assert re.findall(r"\b(?:range|late)\b", shown["late"]) == ["range", "late"]
+    assert (shown["total"], shown["redone"].splitlines()[-1]) == ("605", "8228")
+    assert "publication 8 of bronze: batch 17 replaces 2\n" in shown["redone"]
+    assert shown["newcomer"].startswith("[1, 3, 4, 5, 6, 7, 8]\n")
+    assert "superseded" in shown["newcomer"]
+    assert re.findall(r"^(?:bronze|silver|gold|report)\b", shown["trace"] + "\n" + shown["trace-up"], re.MULTILINE) == [
+        "bronze",
+        "silver",
+        "report",
+    ]
+
+
 class NotebookRun:
     """
     Runs each notebook once per test run, in a kernel of its own, and knows the processes that were started for it.

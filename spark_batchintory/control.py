@@ -1,0 +1,151 @@
+"""
+How an opened inventory is steered: the calls of `Inventory` by which an operator changes the course of a job.
+
+Each hands its order to the module that carries it out, which is loaded then.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from .batch import BatchRow
+from .call import Call
+from .inventory import InventoryBackend
+from .meta import MetaTable
+from .publications import RoutedMeta
+
+if TYPE_CHECKING:
+    from .answers import Answer, JobStatus
+
+
+class Control:
+    """
+    The steering half of an `Inventory`.
+    """
+
+    backend: InventoryBackend
+    meta: RoutedMeta
+
+    def _prepare(self) -> None:
+        """
+        Have the tables made or checked, once.
+        """
+        raise NotImplementedError
+
+    def _plain_call(self, job: str, table: MetaTable) -> Call:
+        """
+        The call that says nothing but what it is about.
+        """
+        raise NotImplementedError
+
+    def retry(
+        self,
+        job: str,
+        status: str = "failed",
+        *,
+        meta_table_name: str | None = None,
+        reason: str | None = None,
+        dry_run: bool = False,
+    ) -> Answer[BatchRow]:
+        """
+        Make a job's failed batches due at once, or queue its dead ones with `max_attempts` more; returns those batches.
+        """
+        from . import steering
+
+        self._prepare()
+        return steering.retry(
+            self.backend, job, status, meta_table_name=meta_table_name, reason=reason, dry_run=dry_run
+        )
+
+    def cancel(self, batch_id: int, *, reason: str | None = None) -> Answer[BatchRow]:
+        """
+        Set a batch aside; a worker that runs it is fenced out.
+        """
+        from . import steering
+
+        self._prepare()
+        return steering.cancel(self.backend, batch_id, reason=reason)
+
+    def pause(self, job: str, *, meta_table_name: str | None = None, reason: str | None = None) -> Answer[JobStatus]:
+        """
+        Hand out nothing of a job until `resume`; batches that are running may go on and end. Returns its status.
+        """
+        from . import steering
+
+        self._prepare()
+        return steering.pause(self.backend, self.meta, job, meta_table_name=meta_table_name, reason=reason)
+
+    def resume(self, job: str, *, meta_table_name: str | None = None, reason: str | None = None) -> Answer[JobStatus]:
+        """
+        Hand out batches of a paused job again; returns its status.
+        """
+        from . import steering
+
+        self._prepare()
+        return steering.resume(self.backend, self.meta, job, meta_table_name=meta_table_name, reason=reason)
+
+    def redo(
+        self,
+        job: str,
+        uid_min: int | None,
+        uid_max: int | None,
+        *,
+        meta_table_name: str | None = None,
+        reason: str | None = None,
+        dry_run: bool = False,
+    ) -> Answer[BatchRow]:
+        """
+        Queue every succeeded batch that holds a uid within the bounds once more; returns the new batches.
+
+        A new batch has an id and a publish number of its own, and supersedes the old one (`Batch.replaces`) once it
+        succeeds. While a redo of a batch is open there is no second one. Of what was marked done, the uids within the
+        bounds are planned anew. Bounds are inclusive; None is open.
+        """
+        from . import redoing
+
+        self._prepare()
+        how = {"meta_table_name": meta_table_name, "reason": reason}
+        return redoing.redo(self.backend, self.meta, job, uid_min, uid_max, **how, dry_run=dry_run)
+
+    def mark_done(
+        self,
+        job: str,
+        uid_min: int | None,
+        uid_max: int | None,
+        *,
+        meta_table_name: str | None = None,
+        meta_table_cols: Mapping[str, str | None] | None = None,
+        meta_filter: Any = None,
+        reason: str | None = None,
+        dry_run: bool = False,
+    ) -> Answer[BatchRow]:
+        """
+        Close everything of a job within the bounds as done, unpublished; returns the batches changed or made.
+
+        Whoever runs one of them is fenced out. The frontier moves up to `uid_max`, so that a job which never ran can
+        begin where another system has left off; it needs `meta_table_name`, and the other arguments as for acquiring.
+        `redo` opens again what was marked. Bounds are inclusive; None is open.
+
+        Raises
+        ------
+        ConfigurationError
+            Items below `uid_min` are unclaimed, or an argument is not what the job works with; nothing was written.
+        """
+        from . import marking
+
+        self._prepare()
+        return marking.mark_done(
+            self.backend,
+            self.meta,
+            job,
+            uid_min,
+            uid_max,
+            default=functools.partial(self._plain_call, job),
+            meta_table_name=meta_table_name,
+            meta_table_cols=meta_table_cols,
+            meta_filter=meta_filter,
+            reason=reason,
+            dry_run=dry_run,
+        )

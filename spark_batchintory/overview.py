@@ -1,0 +1,140 @@
+"""
+What an opened inventory can be asked: the calls of `Inventory` that look.
+
+Each hands its question to the module that answers it, which is loaded then: a worker that only acquires never pays for
+tables and reports.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from . import claiming
+from .batch import BatchRow, Status
+from .call import table_of
+from .errors import ConfigurationError
+from .handle import Batch
+from .inventory import InventoryBackend, Published
+from .meta import MetaTable
+from .publications import RoutedMeta
+from .recorded import output_path
+from .uids import UidSet
+
+if TYPE_CHECKING:
+    from .answers import Answer, Attempt, Audit, JobStatus, Sighting
+    from .batch import GapRow
+
+
+class Overview:
+    """
+    The looking half of an `Inventory`.
+    """
+
+    backend: InventoryBackend
+    meta: RoutedMeta
+
+    def _prepare(self) -> None:
+        """
+        Have the tables made or checked, once.
+        """
+        raise NotImplementedError
+
+    def publications(self, batch: Batch) -> list[Published]:
+        """
+        The publications that a batch of a downstream job holds, in its order, with the batches each of them replaces.
+
+        Raises
+        ------
+        ConfigurationError
+            The batch's meta table is not the publications of a job (`upstream`).
+        """
+        self._prepare()
+        return self.meta.publications(MetaTable(batch.meta_table), UidSet.of(batch.uids))
+
+    def published_paths(self, job: str, base: str) -> list[str]:
+        """
+        Directories below `base` (`Batch.output_path`) that succeeded batches wrote, superseded ones left out.
+        """
+        from .looking import jobs_named
+
+        self._prepare()
+        rows = [
+            row
+            for one in jobs_named(self.backend, job)
+            for row in self.backend.batches(job_id=one.id, status=Status.SUCCEEDED)
+        ]
+        return [output_path(base, row) for row in rows if row.token and row.superseded_by is None]
+
+    def status(self, job: str | None = None) -> Answer[JobStatus]:
+        """
+        One row per job: how far it is, what is left, and what is open.
+        """
+        from . import looking
+
+        self._prepare()
+        return looking.status(self.backend, self.meta, job)
+
+    def batches(self, job: str, status: str | None = None, limit: int | None = None) -> Answer[BatchRow]:
+        """
+        The inventory's rows of a job, in order of id; with `limit` the newest so many.
+        """
+        from . import looking
+
+        self._prepare()
+        return looking.batches(self.backend, job, status, limit)
+
+    def attempts(self, batch_id: int) -> Answer[Attempt]:
+        """
+        Every attempt of a batch, the running one included.
+        """
+        from . import looking
+
+        self._prepare()
+        return looking.attempts(self.backend, batch_id)
+
+    def trace(self, item: str | None = None, *, uid: int | None = None) -> Answer[Sighting]:
+        """
+        Every job, batch and attempt that has seen an item, named by location or uid.
+        """
+        from . import looking
+
+        self._prepare()
+        return looking.trace(self.backend, self.meta, item, uid=uid)
+
+    def gaps(self, job: str, *, is_open: bool | None = None) -> Answer[GapRow]:
+        """
+        The holes that claims of a job left in its uids; those that may still fill, those that are closed, or both.
+        """
+        from . import looking
+
+        self._prepare()
+        return looking.gaps(self.backend, job, is_open=is_open)
+
+    def audit(self, job: str, *, meta_table_name: str | None = None, dry_run: bool = False) -> Audit:
+        """
+        Compare all that a job has claimed with the meta table: what is late, missing or changed; queue what is late.
+
+        Acquires do the same bit by bit, without being asked. `dry_run` only reports.
+        """
+        from . import reconciling
+
+        self._prepare()
+        return reconciling.audit(self.backend, self.meta, job, meta_table_name=meta_table_name, dry_run=dry_run)
+
+    def read_batch(self, batch_id: int) -> Batch:
+        """
+        A batch by id, with its items, for reading only.
+
+        Raises
+        ------
+        ConfigurationError
+            There is none with that id.
+        ItemError
+            Its items changed in the meta table since it was claimed.
+        """
+        self._prepare()
+        row = self.backend.find(batch_id)
+        if row is None:
+            raise ConfigurationError(f"there is no batch {batch_id} in this inventory")
+        self.meta.check(table_of(row))
+        return Batch(claiming.Claimed(row, claiming.pinned_items(self.meta, row)), None)
