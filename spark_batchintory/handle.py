@@ -14,7 +14,7 @@ import logging
 import time
 import traceback
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -49,7 +49,7 @@ class Holder:
     backend: InventoryBackend
     heart: Heart
     identity: str
-    secrets: Sequence[str] = ()
+    secrets: Sequence[str] = field(default=(), repr=False)
     released: Callable[[Batch], None] = lambda batch: None
     clock: Callable[[], float] = time.monotonic
 

@@ -237,12 +237,15 @@ def _warn_of_differences(backend: InventoryBackend, key: JobKey, shown: Window) 
         _warn_once(backend, message, (row.id, "changed"))
 
 
+_MANY = 1000
+"""Warnings of this kind that a process gives of one inventory; `audit` and `gaps` tell all."""
+
 _told: WeakKeyDictionary[InventoryBackend, set[Hashable]] = WeakKeyDictionary()
 """What this process has warned of, by inventory: an acquire comes again and again."""
 
 
 def _warn_once(backend: InventoryBackend, message: str, about: Hashable) -> None:
     told = _told.setdefault(backend, set())
-    if about not in told:
+    if about not in told and len(told) < _MANY:
         told.add(about)
         log.warning("%s", message)

@@ -14,15 +14,18 @@ import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
 from ..connections import Connection
-from ..errors import BatchintoryError, CommitUnknown, MissingDependencyError
+from ..errors import BatchintoryError, CommitUnknown, ConfigurationError, MissingDependencyError
+from ..masking import mask
 from .sql_errors import is_disconnect, translated
 from .sql_running import Transaction
+
+T = TypeVar("T")
 
 LOCK_WAIT = 10.0
 """Seconds a statement waits for a lock before the transaction is tried again."""
@@ -151,23 +154,38 @@ class Database:
     @contextmanager
     def _connected(self, doing: str) -> Iterator[Any]:
         if self.connection.engine is None:
-            try:
-                fairy = self.engine.raw_connection()
-            except Exception as error:
-                raise self.ours(error, doing) from error
+            fairy = self._opened(lambda: self.engine.raw_connection(), doing)
             try:
                 yield fairy
             finally:
                 fairy.close()
             return
-        try:
-            connection = self.engine.connect()
-            if not self.is_sqlite:
-                connection = connection.execution_options(isolation_level=self.isolation_level)
-        except Exception as error:
-            raise self.ours(error, doing) from error
-        with connection:
+        with self._opened(self._connection, doing) as connection:
             yield connection.connection
+
+    def _connection(self) -> sa.Connection:
+        connection = self.engine.connect()
+        return connection if self.is_sqlite else connection.execution_options(isolation_level=self.isolation_level)
+
+    def _opened(self, opening: Callable[[], T], doing: str) -> T:
+        """
+        What `opening` returns, or our error.
+
+        What a driver chokes on before it speaks to a server (an option, a character, a missing file) comes as any error
+        of Python, and may quote the password: it is told in a masked text and is no cause of ours.
+        """
+        try:
+            return opening()
+        except Exception as error:
+            if self._is_drivers(error):
+                raise self.ours(error, doing) from error
+            choked = f"{type(error).__name__}: {mask(str(error), self.connection.secrets)}"
+        raise ConfigurationError(f"{doing}: connection {self.connection} cannot be used: {choked}")
+
+    def _is_drivers(self, error: Exception) -> bool:
+        if isinstance(error, BatchintoryError):
+            return True
+        return self._engine is not None and isinstance(error, self.dialect.loaded_dbapi.Error | sa.exc.SQLAlchemyError)
 
     def _commit(self, fairy: Any, doing: str) -> None:
         try:
@@ -208,6 +226,8 @@ class Database:
         A SQLAlchemy connection in one transaction, which only one process at a time is in; for making tables.
         """
         with self.engine.connect() as connection:
+            if not self.is_sqlite:  # a SERIALIZABLE one would see what was there before it had waited for its turn
+                connection = connection.execution_options(isolation_level="READ COMMITTED")
             enter, leave = _ALONE[self.dialect.name]
             connection.execute(sa.text(enter), {"name": name[:60]} if ":name" in enter else {})
             try:
@@ -237,6 +257,7 @@ class Database:
         url = self.connection.url
         assert url is not None, "a Database is made for SQL connections only"
         options: dict[str, Any] = {"hide_parameters": True, "echo": self._debug}
+        url, options["connect_args"] = _psycopg_options(url)
         if url.get_backend_name() != "sqlite":
             options["isolation_level"] = self.isolation_level
         elif url.database in (None, "", ":memory:"):
@@ -246,6 +267,8 @@ class Database:
         sa.event.listen(engine, "connect", _SETUP[engine.dialect.name])
         if self.connection.token is not None:
             sa.event.listen(engine, "do_connect", _fresh_password(self.connection.token))
+        if url.get_driver_name() == "pymysql":
+            sa.event.listen(engine, "do_connect", _utf8_password)
         return engine
 
     def _created(self, url: sa.URL, options: dict[str, Any]) -> sa.Engine:
@@ -256,11 +279,30 @@ class Database:
             raise MissingDependencyError.of(library, extra, f"a connection to {url.get_backend_name()}") from error
 
 
+def _psycopg_options(url: sa.URL) -> tuple[sa.URL, dict[str, Any]]:
+    """
+    ``prepare_threshold`` out of a URL's query, as the number or None that psycopg wants and cannot read from text.
+    """
+    if url.get_driver_name() != "psycopg" or "prepare_threshold" not in url.query:
+        return url, {}
+    text = str(url.query["prepare_threshold"])
+    threshold = None if text.lower() == "none" else int(text)
+    return url.difference_update_query(["prepare_threshold"]), {"prepare_threshold": threshold}
+
+
 def _fresh_password(token: Callable[[], str]) -> Callable[..., None]:
     def provide(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> None:
         parameters["password"] = token()
 
     return provide
+
+
+def _utf8_password(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> None:
+    """
+    The password as bytes, as the server has it: PyMySQL would spell it in latin-1.
+    """
+    if isinstance(parameters.get("password"), str):
+        parameters["password"] = parameters["password"].encode("utf-8")
 
 
 def _begin_immediate(cursor: Any) -> None:

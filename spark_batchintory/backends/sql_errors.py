@@ -45,6 +45,8 @@ _NOT_UNDERSTOOD: dict[str, frozenset[Any]] = {
     # ERROR
     "sqlite": frozenset({1}),
 }
+# invalid_sql_statement_name, duplicate_prepared_statement
+_POOLED: dict[str, frozenset[Any]] = {"postgresql": frozenset({"26000", "42P05"})}
 _SQLITE_TEXTS = {
     "no such": 1,
     "syntax error": 1,
@@ -65,6 +67,11 @@ def translated(error: Exception, dialect: sa.Dialect, doing: str, secrets: Seque
     origin = getattr(error, "orig", None) or error
     code, codes = _code(origin), _codes(origin)
     text = f"{doing}: {type(origin).__name__}: {mask(str(origin), secrets).strip()}"
+    if codes & _POOLED.get(family, frozenset()):
+        return ConfigurationError(
+            f"{text}; a pooler hands each transaction to another session, where what was prepared is not known: add "
+            "prepare_threshold=none to the URL"
+        )
     if codes & _CONFLICT.get(family, frozenset()):
         return ClaimConflict(text)
     if codes & _FORBIDDEN.get(family, frozenset()):

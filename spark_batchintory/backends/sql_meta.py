@@ -212,6 +212,8 @@ class SqlMeta:
         return self._places[table.name, table.cols]
 
     def _checked(self, table: MetaTable) -> Any:
+        with self.database.reading(f"looking at meta table {table.name!r}"):
+            pass  # makes the engine, and says in our words if it cannot connect
         try:
             inspector = sa.inspect(self.database.engine)
             schema, name = self._found(inspector, table)

@@ -88,6 +88,8 @@ def _inserted(transaction: Transaction, statements: Statements, job: JobRow, row
         size = next((size for size in _INSERT_SIZES if _fits(rest, size)), 1)
         if size == 1:
             _insert(transaction, statements, rest[0])
+        elif statements.takes_arrays:
+            transaction.change(statements.insert_columns, _columns(rest[:size]))
         else:
             values = {f"{name}_{n}": value for n, row in enumerate(rest[:size]) for name, value in _values(row).items()}
             transaction.change(statements.insert_batches(size), values)
@@ -96,6 +98,14 @@ def _inserted(transaction: Transaction, statements: Statements, job: JobRow, row
     found = transaction.rows(statements.claimed, job_id=job.id, first=min(numbers), last=max(numbers))
     ids = {number: int(batch_id) for number, batch_id in found}
     return [ids[number] for number in numbers]
+
+
+def _columns(rows: Sequence[BatchRow]) -> dict[str, list[Any]]:
+    """
+    The rows column by column.
+    """
+    by_row = [_values(row) for row in rows]
+    return {name: [values[name] for values in by_row] for name in by_row[0]}
 
 
 def _fits(rows: Sequence[BatchRow], size: int) -> bool:

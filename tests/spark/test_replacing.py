@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
+import sqlite3
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -44,26 +46,7 @@ def write_without_options(batch, rows, path):
     RECIPES["write"](forgotten(), rows, path)
 
 
-@pytest.fixture
-def inventory(tmp_path):
-    """
-    Four files of two rows each, and two finished batches of two files.
-    """
-    files = []
-    for number in range(1, 5):
-        files.append(tmp_path / "landing" / f"{number}.json")
-        files[-1].parent.mkdir(exist_ok=True)
-        files[-1].write_text("\n".join(json.dumps({"id": n, "v": n}) for n in (2 * number - 1, 2 * number)))
-    with bi.open_inventory(f"sqlite:///{tmp_path / 'inventory.db'}") as inventory:
-        meta = inventory.backend.database
-        with meta.engine.begin() as connection:
-            connection.exec_driver_sql("CREATE TABLE files (uid INTEGER PRIMARY KEY, item TEXT, weight INTEGER)")
-            for number, file in enumerate(files, 1):
-                connection.exec_driver_sql("INSERT INTO files VALUES (?, ?, 1)", (number, str(file)))
-        yield inventory
-
-
-@pytest.fixture
+@pytest.fixture(scope="module")
 def delta(spark):
     """
     The session, if it can write Delta tables.
@@ -73,6 +56,60 @@ def delta(spark):
     if os.environ.get("CI") == "true":
         pytest.fail("CI=true asks for Delta: delta-spark is not installed, or its jars could not be fetched")
     return pytest.skip("delta-spark is not installed, or its jars could not be fetched")
+
+
+@pytest.fixture(scope="module")
+def landing(tmp_path_factory):
+    """
+    Four files of two rows each, and a table that lists them.
+    """
+    folder = tmp_path_factory.mktemp("landing")
+    db = sqlite3.connect(folder / "inventory.db")
+    db.execute("CREATE TABLE files (uid INTEGER PRIMARY KEY, item TEXT, weight INTEGER)")
+    for number in range(1, 5):
+        file = folder / f"{number}.json"
+        file.write_text("\n".join(json.dumps({"id": n, "v": n}) for n in (2 * number - 1, 2 * number)))
+        db.execute("INSERT INTO files VALUES (?, ?, 1)", (number, str(file)))
+    db.commit()
+    db.close()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def done(delta, landing):
+    """
+    The incremental job when it is through: two batches in a Delta table, in one file as after a compaction.
+    """
+    path = str(landing / "sink")
+    with bi.open_inventory(f"sqlite:///{landing / 'inventory.db'}") as inventory:
+        while (batch := acquired(inventory)) is not None:
+            with batch:
+                RECIPES["write"](batch, read(delta, batch), path)
+    delta.sql(f"OPTIMIZE delta.`{path}`").collect()
+    assert held(delta, path) == OLD
+    return landing
+
+
+@pytest.fixture
+def inventory(done, tmp_path):
+    """
+    A copy of what is done, with a sink at `tmp_path`.
+    """
+    shutil.copytree(done / "sink", tmp_path / "sink")
+    shutil.copy(done / "inventory.db", tmp_path)
+    with bi.open_inventory(f"sqlite:///{tmp_path / 'inventory.db'}") as inventory:
+        yield inventory
+
+
+@pytest.fixture
+def fresh(landing, tmp_path):
+    """
+    An inventory in which nothing is done yet.
+    """
+    with bi.open_inventory(
+        f"sqlite:///{tmp_path / 'fresh.db'}", meta=f"sqlite:///{landing / 'inventory.db'}"
+    ) as inventory:
+        yield inventory
 
 
 def acquired(inventory, **arguments):
@@ -85,17 +122,6 @@ def read(spark, batch, factor=1):
     """
     rows = spark.read.schema(ROWS).batchintory(batch, format="json", provenance=True)
     return rows.selectExpr("id", f"v * {factor} AS v", "_batchintory").coalesce(1)
-
-
-def begun(spark, inventory, path):
-    """
-    The sink after the incremental job: two batches, in one file as after a compaction.
-    """
-    while (batch := acquired(inventory)) is not None:
-        with batch:
-            RECIPES["write"](batch, read(spark, batch), path)
-    assert held(spark, path) == OLD
-    spark.sql(f"OPTIMIZE delta.`{path}`").collect()
 
 
 def held(spark, path):
@@ -125,7 +151,6 @@ def test_a_redo_replaces_its_rows_in_a_delta_table(delta, inventory, tmp_path, r
     other batches in the same file stay.
     """
     path = str(tmp_path / "sink")
-    begun(delta, inventory, path)
     (queued,) = inventory.redo("daily", 1, 1)
 
     crashed = acquired(inventory)  # before the write
@@ -145,23 +170,23 @@ def test_a_redo_replaces_its_rows_in_a_delta_table(delta, inventory, tmp_path, r
 
 
 @pytest.mark.parametrize("replace", RECIPES.values(), ids=RECIPES)
-def test_files_of_other_batches_are_not_read(delta, inventory, tmp_path, replace):
+def test_files_of_other_batches_are_not_read(delta, fresh, tmp_path, replace):
     """
     Redo: what it costs to replace rows depends on the batch, not on the table; shown by a file that is not there.
     """
     path = str(tmp_path / "sink")
-    with acquired(inventory) as first:
+    with acquired(fresh) as first:
         RECIPES["write"](first, read(delta, first), path)
     known = set(Path(path).glob("*.parquet"))
-    with acquired(inventory) as second:
+    with acquired(fresh) as second:
         RECIPES["write"](second, read(delta, second), path)
     (other,) = set(Path(path).glob("*.parquet")) - known
     other.unlink()
 
-    inventory.redo("daily", 1, 1)
-    with acquired(inventory) as redo:
+    fresh.redo("daily", 1, 1)
+    with acquired(fresh) as redo:
         replace(redo, read(delta, redo, 10), path)
-    assert inventory.backend.find(first.id).superseded_by == 3
+    assert fresh.backend.find(first.id).superseded_by == 3
 
 
 def test_a_redo_replaces_what_a_dead_redo_has_written(delta, inventory, tmp_path):
@@ -169,7 +194,6 @@ def test_a_redo_replaces_what_a_dead_redo_has_written(delta, inventory, tmp_path
     P5, redo: a redo that died after it had written is named by the next one, which takes its rows out.
     """
     path = str(tmp_path / "sink")
-    begun(delta, inventory, path)
     inventory.redo("daily", 3, 3)
     died = acquired(inventory)
     RECIPES["write"](died, read(delta, died, 99), path)
@@ -190,7 +214,6 @@ def test_an_append_meanwhile_makes_it_fail_and_go_again(delta, inventory, tmp_pa
     and the next attempt succeeds.
     """
     path = str(tmp_path / "sink")
-    begun(delta, inventory, path)
     inventory.redo("daily", 1, 2)
     batch = acquired(inventory)
     rows = read(delta, batch, 10)
@@ -253,7 +276,7 @@ class Other:
         return {}
 
 
-def test_a_redo_replaces_its_folder_of_plain_files(spark, inventory, tmp_path):
+def test_a_redo_replaces_its_folder_of_plain_files(spark, fresh, tmp_path):
     """
     P5, redo: a redo writes to a folder of its own; those that were superseded, and those of attempts that crashed, are
     not among the published ones, and until it succeeds the old one is.
@@ -261,19 +284,19 @@ def test_a_redo_replaces_its_folder_of_plain_files(spark, inventory, tmp_path):
     base = str(tmp_path / "sink")
 
     def published():
-        rows = spark.read.parquet(*inventory.published_paths("daily", base)).collect()
+        rows = spark.read.parquet(*fresh.published_paths("daily", base)).collect()
         return sorted((row.id, row.v) for row in rows)
 
-    while (batch := acquired(inventory)) is not None:
+    while (batch := acquired(fresh)) is not None:
         with batch:
             read(spark, batch).write.parquet(batch.output_path(base))
-    inventory.redo("daily", 1, 2)
-    crashed = acquired(inventory)
+    fresh.redo("daily", 1, 2)
+    crashed = acquired(fresh)
     read(spark, crashed, 99).write.parquet(crashed.output_path(base))
     assert published() == OLD
     crashed.give_back()
 
-    redo = acquired(inventory)
+    redo = acquired(fresh)
     read(spark, redo, 10).write.parquet(redo.output_path(base))
     assert published() == OLD
     redo.succeeded()
