@@ -65,6 +65,31 @@ class TestWhereHolesAre:
         assert drain(inventory, "daily", **arguments) == [[1]]
         assert_all_is_done(server, inventory)
 
+    @pytest.mark.parametrize(
+        ("there", "come"),
+        [
+            pytest.param([2, 3], [1], id="start"),
+            pytest.param([1, 4, 6, 9, 10, 20], [2, 3, 5, 8, 11], id="several in a row"),
+            pytest.param([1, 2, 5, 6], [3, 4], id="between two batches"),
+            pytest.param(list(range(1, 300, 3)), [3, 150, 299], id="steps of three"),
+            pytest.param([1, 1_000_001], [2, 500_000, 1_000_000], id="a million wide"),
+        ],
+    )
+    def test_that_fill_although_they_were_settled(self, stage, there, come):
+        """
+        P1, P6: a hole that is closed as dead, which on SQLite is every hole at once, and fills all the same: the audit
+        hands out what came, each row once, and keeps no list of what did not.
+        """
+        stage.files(there)
+        inventory = stage.open()
+        drain(inventory, "daily", batch_count=2)
+        settle(inventory)
+        stage.add(*come)
+
+        assert flat(drain(inventory, "daily", batch_count=2)) == come
+        assert_all_is_done(stage, inventory)
+        assert stage.rows("SELECT COUNT(*) FROM inventory_gap")[0] <= 2 * len(there)
+
     def test_negative_ids_before_the_first(self, stage):
         """
         P1: where ids begin is not known; what appears below the first batch of an unbounded job is late.

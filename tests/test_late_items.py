@@ -5,7 +5,9 @@ hole ever stalls a job; and what is given up is given up on evidence, which is w
 
 from __future__ import annotations
 
+import sqlite3
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import sqlalchemy as sa
@@ -291,6 +293,33 @@ class TestUncommittedRows:
 
             settle(inventory)
             assert gaps(inventory) == [(2, 2, "dead")]
+
+
+class TestOnSqlite:
+    def test_no_row_commits_below_one_that_is_committed(self, tmp_path):
+        """
+        PROTOCOL, uid 9 open and 10 committed: cannot happen, since whoever would write 10 waits until 9 is committed or
+        rolled back; the inventory, if it lies in the same file, waits as well, and then claims both.
+        """
+        with Stage(f"sqlite:///{tmp_path / 'lite.db'}") as stage:
+            stage.files(range(1, 9))
+            inventory = stage.open()
+            inventory.status()
+            nine = sqlite3.connect(tmp_path / "lite.db", isolation_level=None, check_same_thread=False)
+            ten = sqlite3.connect(tmp_path / "lite.db", isolation_level=None, timeout=0)
+            nine.execute("BEGIN")
+            nine.execute("INSERT INTO files VALUES (9, '/landing/9.json', 1)")
+            with pytest.raises(sqlite3.OperationalError, match="locked"):
+                ten.execute("INSERT INTO files VALUES (10, '/landing/10.json', 1)")
+
+            with ThreadPoolExecutor(1) as pool:
+                claim = pool.submit(acquire, inventory)
+                nine.execute("COMMIT")
+                claimed = claim.result(timeout=60)
+            for connection in (nine, ten):
+                connection.close()
+            assert claimed.uids == list(range(1, 10))
+            assert gaps(inventory) == []
 
 
 class TestIdsWithoutARow:

@@ -47,18 +47,6 @@ def write_without_options(batch, rows, path):
 
 
 @pytest.fixture(scope="module")
-def delta(spark):
-    """
-    The session, if it can write Delta tables.
-    """
-    if "DeltaSparkSessionExtension" in spark.conf.get("spark.sql.extensions", ""):
-        return spark
-    if os.environ.get("CI") == "true":
-        pytest.fail("CI=true asks for Delta: delta-spark is not installed, or its jars could not be fetched")
-    return pytest.skip("delta-spark is not installed, or its jars could not be fetched")
-
-
-@pytest.fixture(scope="module")
 def landing(tmp_path_factory):
     """
     Four files of two rows each, and a table that lists them.
