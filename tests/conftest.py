@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 
 from spark_batchintory.errors import MissingDependencyError
-from spark_batchintory.testing.servers import drop_database, fresh_database, mariadb_server, postgres_server
+from spark_batchintory.testing.servers import (
+    drop_database,
+    fresh_database,
+    mariadb_server,
+    pgbouncer_server,
+    postgres_server,
+)
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +35,14 @@ def mariadb_url() -> Iterator[str]:
     A MariaDB server for this run; use `fresh_database` on it.
     """
     yield from _started(mariadb_server)
+
+
+@pytest.fixture(scope="session")
+def pgbouncer_url(postgres_url: str) -> Iterator[str]:
+    """
+    The PostgreSQL server of this run through PgBouncer in transaction mode; its databases are reached by their names.
+    """
+    yield from _started(lambda: pgbouncer_server(postgres_url))
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb"])

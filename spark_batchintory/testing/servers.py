@@ -1,5 +1,5 @@
 """
-Throw-away PostgreSQL and MariaDB servers for tests and benchmarks.
+Throw-away PostgreSQL and MariaDB servers, and PgBouncer before one of them, for tests and benchmarks.
 
 Each server lives in a temporary folder, listens on a Unix socket in it and on no port, runs with the database's own
 defaults for durability, and is watched by a small shell process. The watcher stops the server and removes the folder
@@ -29,14 +29,15 @@ from sqlalchemy.pool import NullPool
 
 from spark_batchintory.errors import InventoryUnavailable, MissingDependencyError
 
-__all__ = ["drop_database", "fresh_database", "mariadb_server", "postgres_server"]
+__all__ = ["drop_database", "fresh_database", "mariadb_server", "pgbouncer_server", "postgres_server"]
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
 _POLL_SECONDS = 0.05
+_POOLER_PORT = 6432
 
-# $1: the signal that stops the server at once but in order; $2: its folder; the rest: the server. Reading ends with a
-# line from us, or with the pipe when we are gone.
+# $1: the signal that stops the server at once, in order if it has one; $2: its folder; the rest: the server. Reading
+# ends with a line from us, or with the pipe when we are gone.
 _WATCHER = """
 signal=$1 folder=$2; shift 2
 "$@" </dev/null >"$folder/log" 2>&1 & server=$!
@@ -93,7 +94,8 @@ def mariadb_server() -> Iterator[str]:
     InventoryUnavailable
         The server did not start; its log is in the message.
     """
-    install, program = _program("mariadb-install-db"), _program("mariadbd")
+    needed = ("mariadb-install-db", "mariadbd")
+    install, program = (_program(name, "mariadb_server", "mariadb-server") for name in needed)
     with _folder() as folder:
         address, data = folder / "socket", folder / "data"
         # mysqld refuses to be root unless told so; everyone else may only be who they are.
@@ -106,6 +108,43 @@ def mariadb_server() -> Iterator[str]:
         with _running([program, *common, *small, *reached], address, url, stop_signal="TERM"):
             _execute(url, "CREATE DATABASE test")
             yield url.set(database="test").render_as_string(hide_password=False)
+
+
+@contextmanager
+def pgbouncer_server(url: str, *options: str) -> Iterator[str]:
+    """
+    Run the PgBouncer that is installed on this machine before the PostgreSQL server at `url`, in transaction mode.
+
+    The value is `url` through the pooler; the server's other databases are reached by their names. Clients share five
+    sessions for each database, so that two transactions of one client are rarely in the same one.
+
+    Parameters
+    ----------
+    url
+        Of a server that `postgres_server` started.
+    *options
+        Settings of PgBouncer other than these, as ``name=value``.
+
+    Raises
+    ------
+    MissingDependencyError
+        `pgbouncer` is not installed.
+    InventoryUnavailable
+        It did not start; its log is in the message.
+    """
+    program, server = _program("pgbouncer", "pgbouncer_server", "pgbouncer"), make_url(url)
+    with _folder() as folder:
+        settings = folder / "pgbouncer.ini"
+        place = f"host={server.query['host']} port=5432 user={server.username}"
+        own = [f"unix_socket_dir = {folder}", "listen_addr =", f"listen_port = {_POOLER_PORT}", "auth_type = any"]
+        pool = ["pool_mode = transaction", "default_pool_size = 5", "max_client_conn = 500", *options]
+        settings.write_text("\n".join(["[databases]", f"* = {place}", "[pgbouncer]", *own, *pool, ""]))
+        user = _ordinary_user(folder)
+        through = server.set(query={"host": str(folder), "port": str(_POOLER_PORT)})
+        # SIGKILL: it has nothing to lose, and which other signal does not wait for its clients depends on the version.
+        address = folder / f".s.PGSQL.{_POOLER_PORT}"
+        with _running([program, settings], address, through, user=user, stop_signal="KILL"):
+            yield through.render_as_string(hide_password=False)
 
 
 def fresh_database(url: str) -> str:
@@ -205,11 +244,11 @@ def _run(command: Sequence[str | Path], user: str | None = None) -> None:
         raise InventoryUnavailable(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
 
 
-def _program(name: str) -> str:
+def _program(name: str, needed_by: str, package: str) -> str:
     # Debian keeps servers in a folder that only root has on the PATH.
     path = shutil.which(name, path=f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/usr/local/sbin")
     if path is None:
-        raise MissingDependencyError(f"mariadb_server needs {name}: install mariadb-server with the system's packages")
+        raise MissingDependencyError(f"{needed_by} needs {name}: install {package} with the system's packages")
     return path
 
 
@@ -222,7 +261,7 @@ def _postgres_wheel() -> Path:
 
 
 def _ordinary_user(folder: Path) -> str | None:
-    # PostgreSQL refuses to be root: give the folder to an account that every system has and nobody uses.
+    # PostgreSQL and PgBouncer refuse to be root: give the folder to an account that every system has and nobody uses.
     if os.geteuid() != 0:
         return None
     for path in (folder, *folder.rglob("*")):
