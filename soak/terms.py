@@ -1,0 +1,55 @@
+"""
+What a run is about: which databases, how much, for how long, and what must have happened for it to mean anything.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DATABASES = ("sqlite", "postgresql", "mariadb")
+SETTINGS = {
+    "plain": DATABASES,
+    "serializable": ("postgresql", "mariadb"),
+    "two-servers": DATABASES,
+    "pooled": ("postgresql",),
+}
+"""Setting → the databases it means something on; SQLite is serial whatever is asked, and has no sessions to pool."""
+
+JOB, TABLE = "soak", "files"
+WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Demands:
+    """
+    How often each disturbance must really have happened.
+    """
+
+    kills: int
+    rescues: int
+    refused: int
+    late: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """
+    One run; `pause` is the mean time between two kills in seconds.
+    """
+
+    database: str
+    setting: str
+    seed: int
+    items: int
+    seconds: float
+    demands: Demands
+    pause: float
+
+    @property
+    def title(self) -> str:
+        return f"soak database={self.database} setting={self.setting} seed={self.seed} items={self.items}"
+
+
+FULL = Demands(kills=100, rescues=50, refused=20, late=20)
+SHORT = Demands(kills=8, rescues=5, refused=2, late=10)
+SHORT_ITEMS, SHORT_SECONDS = 2500, 90.0
