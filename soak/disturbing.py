@@ -22,7 +22,7 @@ from pathlib import Path
 from soak.counting import refusals
 from soak.journal import Event, Journal, Tail
 from soak.places import Place, read
-from soak.terms import JOB, TABLE, WORKERS, Demands, Terms
+from soak.terms import JOB, TABLE, WORKERS, Terms
 from soak.working import work
 from soak.writing import write
 
@@ -32,9 +32,12 @@ _DRAIN = 90.0
 _STOPPED_AT_ONCE = 2
 _TOLD = 2500
 _MARGIN = 1.2
-"""How much of what is demanded must have happened before the writers are told that there is enough."""
+"""How much of what is demanded must have happened before there is enough."""
 
-_PROGRESS = f"SELECT SUM(batch_count), COUNT(*) FROM inventory WHERE status IN ('succeeded', 'dead') AND job = '{JOB}'"
+_CALMER = 3.0
+"""How much rarer kills and stops are from then on, while items are left to be gone through."""
+
+_PROGRESS = f"SELECT SUM(batch_count) FROM inventory WHERE status IN ('succeeded', 'dead') AND job = '{JOB}'"
 _OPEN = "SELECT COUNT(*) FROM inventory WHERE status IN ('queued', 'running', 'failed')"
 _LATE = "SELECT SUM(batch_count) FROM inventory WHERE kind = 'late' AND status = 'succeeded'"
 _RESCUES = "SELECT COUNT(*) FROM inventory_attempt WHERE outcome = 'lost'"
@@ -66,6 +69,7 @@ class Parent:
         self._workers: dict[int, Worker] = {}
         self._writers: list[int] = []
         self._born = 0
+        self._pause = terms.pause
         self._began = time.monotonic()
         self._next_kill = self._next_stop = self._next_ask = self._began
 
@@ -110,17 +114,26 @@ class Parent:
             self._tick()
             now = time.monotonic()
             if now >= self._next_kill:
-                self._next_kill = now + self.terms.pause * self._dice.uniform(0.5, 1.5)
+                self._next_kill = now + self._pause * self._dice.uniform(0.5, 1.5)
                 self._kill()
             if now >= self._next_stop:
-                self._next_stop = now + 3.0 * self.terms.pause * self._dice.uniform(0.5, 1.5)
+                self._next_stop = now + 3.0 * self._pause * self._dice.uniform(0.5, 1.5)
                 self._stop()
             if now >= self._next_ask:
                 self._next_ask = now + _ASK
-                has_failed = any(event["event"] == "error" for event in self.tail.events)
-                if has_failed or self._is_enough() or self._elapsed > self.terms.seconds:
-                    self.place.flag("enough").touch()
+                self._ask()
             self._writers = [pid for pid in self._writers if not self._is_over(pid)]
+
+    def _ask(self) -> None:
+        """
+        See how far it is; tell the writers when there is enough, when time is over, or when something went wrong.
+        """
+        is_disturbed = self._is_disturbed()
+        self._pause = self.terms.pause * (_CALMER if is_disturbed else 1.0)
+        done = int(read(self.place.behind, _PROGRESS)[0][0] or 0)
+        has_failed = any(event["event"] == "error" for event in self.tail.events)
+        if has_failed or self._elapsed > self.terms.seconds or (is_disturbed and done >= self.terms.items):
+            self.place.flag("enough").touch()
 
     def _tick(self) -> None:
         """
@@ -166,24 +179,18 @@ class Parent:
             os.kill(worker.pid, signal.SIGCONT)
         self._journal.note("continued", whom=worker.pid)
 
-    def _is_enough(self) -> bool:
+    def _is_disturbed(self) -> bool:
         """
-        Whether the items were gone through and everything that is demanded has happened, with some to spare.
+        Whether everything that is demanded has happened, with some to spare.
         """
-        (done, _), demands = read(self.place.behind, _PROGRESS)[0], self.terms.demands
-        if (done or 0) < self.terms.items:
-            return False
-        refused = refusals(self.tail.events)
-        happened = Demands(
-            kills=sum(event["event"] == "killed" for event in self.tail.events),
-            rescues=int(read(self.place.behind, _RESCUES)[0][0]),
-            refused=refused["stopped"] + refused["overslept"],
-            late=int(read(self.place.behind, _LATE)[0][0] or 0),
-        )
-        return all(
-            getattr(happened, name) >= _MARGIN * getattr(demands, name)
-            for name in ("kills", "rescues", "refused", "late")
-        )
+        demands, refused = self.terms.demands, refusals(self.tail.events)
+        happened = [
+            (demands.kills, sum(event["event"] == "killed" for event in self.tail.events)),
+            (demands.rescues, int(read(self.place.behind, _RESCUES)[0][0])),
+            (demands.refused, refused["stopped"] + refused["overslept"]),
+            (demands.late, int(read(self.place.behind, _LATE)[0][0] or 0)),
+        ]
+        return all(count >= _MARGIN * demanded for demanded, count in happened)
 
     def _drain(self) -> None:
         """
@@ -214,7 +221,7 @@ class Parent:
         """
         Batches that are open, and rows that no batch that is over holds.
         """
-        (done, _) = read(self.place.behind, _PROGRESS)[0]
+        done = read(self.place.behind, _PROGRESS)[0][0]
         rows = read(self.place.meta_behind, f"SELECT COUNT(*) FROM {TABLE}")[0][0]
         return int(read(self.place.behind, _OPEN)[0][0]), int(rows) - int(done or 0)
 

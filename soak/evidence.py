@@ -32,7 +32,7 @@ def collect(place: Place, events: Sequence[Event]) -> Evidence:
         written = [(uid, batch) for uid, batch, _ in table.rows()]
     return Evidence(
         meta=[uid for (uid,) in read(place.meta_behind, f"SELECT uid FROM {TABLE}")],
-        batches=[Batch(*row[:-1], uids_of(row[-1])) for row in read(place.behind, _BATCHES)],
+        batches=[_batch(*row) for row in read(place.behind, _BATCHES)],
         attempts=[_attempt(*row) for row in read(place.behind, _ATTEMPTS)],
         publications=[
             (row[0], row[1]) for row in read(place.behind, "SELECT number, batch_id FROM inventory_publication")
@@ -44,6 +44,11 @@ def collect(place: Place, events: Sequence[Event]) -> Evidence:
         table=written,
         errors=[one["text"] for one in events if one["event"] == "error"],
     )
+
+
+def _batch(*values: Any) -> Batch:
+    row = [*values[:-1], uids_of(values[-1])]
+    return Batch(*row)
 
 
 def _attempt(batch: int, attempt: int, token: str, started: Any, ended: Any, outcome: str) -> Attempt:

@@ -43,7 +43,7 @@ signal=$1 folder=$2; shift 2
 "$@" </dev/null >"$folder/log" 2>&1 & server=$!
 read -r _
 kill -s "$signal" "$server" 2>/dev/null
-wait "$server"
+wait "$server" 2>/dev/null
 rm -rf -- "$folder"
 """
 
