@@ -1,9 +1,10 @@
 """
 Connections and transactions on SQLite, PostgreSQL and MariaDB/MySQL, and what is peculiar to each.
 
-Connections we open are set up so that nothing hangs for ever: a lock is waited for at most `LOCK_WAIT`, and a worker
-that is frozen inside a transaction loses it, and with it its locks, after `IDLE_LIMIT`. A SQLAlchemy engine that the
-caller made is used as it is, but for the isolation level.
+Connections we open are set up so that nothing hangs for ever: a lock is waited for at most `LOCK_WAIT`, a worker that
+is frozen inside a transaction loses it, and with it its locks, after `IDLE_LIMIT`, and a server that says nothing for
+too long counts as lost (`sql_silence`). A SQLAlchemy engine that the caller made is used as it is, but for the
+isolation level.
 
 Behind a pooler of PostgreSQL sessions (PgBouncer and the like), a session is ours for one transaction only: what is set
 or prepared in it is lost to us, and others find it. There the limits are set anew for each transaction, by two
@@ -27,6 +28,7 @@ from sqlalchemy.pool import QueuePool
 from ..connections import Connection
 from ..errors import BatchintoryError, CommitUnknown, ConfigurationError, MissingDependencyError
 from ..masking import mask
+from . import sql_silence
 from .sql_errors import is_disconnect, translated
 from .sql_running import Transaction
 
@@ -78,6 +80,7 @@ class Database:
         self.isolation_level = isolation_level
         self._debug = debug
         self._engine: sa.Engine | None = None
+        self._limit_silence: sql_silence.Limit = sql_silence.no_limit
         self._process = os.getpid()
 
     @property
@@ -145,11 +148,16 @@ class Database:
             self._commit(fairy, doing)
 
     @contextmanager
-    def reading(self, doing: str) -> Iterator[Transaction]:
+    def reading(self, doing: str, *, is_long: bool = False) -> Iterator[Transaction]:
         """
         Statements that change nothing; each sees what is committed when it begins.
+
+        Parameters
+        ----------
+        is_long
+            They may take as long as reading a meta table takes.
         """
-        with self._connected(doing) as fairy:
+        with self._connected(doing, sql_silence.SCAN_WAIT if is_long else None) as fairy:
             try:
                 cursor = fairy.cursor()
                 _limit(fairy, cursor)
@@ -167,12 +175,25 @@ class Database:
             self._engine = None
 
     @contextmanager
-    def _connected(self, doing: str) -> Iterator[Any]:
+    def taking_long(self, transaction: Transaction) -> Iterator[Transaction]:
+        """
+        Statements of a transaction that may take as long as reading a meta table takes.
+        """
+        self._limit_silence(transaction.cursor.connection, sql_silence.SCAN_WAIT)
+        try:
+            yield transaction
+        finally:
+            self._limit_silence(transaction.cursor.connection, sql_silence.REPLY_WAIT)
+
+    @contextmanager
+    def _connected(self, doing: str, silence: float | None = None) -> Iterator[Any]:
         if self.connection.engine is None:
             fairy = self._opened(lambda: self.engine.raw_connection(), doing)
+            self._limit_silence(fairy.dbapi_connection, silence or sql_silence.REPLY_WAIT)
             try:
                 yield fairy
             finally:
+                self._limit_silence(fairy.dbapi_connection, sql_silence.REPLY_WAIT)  # the pool says ROLLBACK
                 fairy.close()
             return
         with self._opened(self._connection, doing) as connection:
@@ -273,15 +294,18 @@ class Database:
         url = self.connection.url
         assert url is not None, "a Database is made for SQL connections only"
         options: dict[str, Any] = {"hide_parameters": True, "echo": self._debug}
-        url, options["connect_args"] = _psycopg_options(url)
+        bounds = sql_silence.options(url)
+        url, prepared = _psycopg_options(url)
+        options["connect_args"] = {**bounds, **prepared}
         if url.get_backend_name() != "sqlite":
             options["isolation_level"] = self.isolation_level
         elif url.database in (None, "", ":memory:"):
             # One connection, handed from thread to thread: each in-memory connection would be a database of its own.
             options.update(poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False})
         engine = self._created(url, options)
+        self._limit_silence = sql_silence.listen(engine)
         sa.event.listen(engine, "connect", _SETUP[engine.dialect.name])
-        if url.get_driver_name() == "psycopg" and not options["connect_args"]:
+        if url.get_driver_name() == "psycopg" and not prepared:
             sa.event.listen(engine, "connect", _prepare_nothing)
         if self.connection.token is not None:
             sa.event.listen(engine, "do_connect", _fresh_password(self.connection.token))
@@ -385,7 +409,8 @@ def _set_limits(cursor: Any, scope: str) -> None:
 
 def _set_up_mysql(connection: Any, record: Any) -> None:
     cursor = connection.cursor()
-    cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {int(LOCK_WAIT)}")
+    # Rows; and tables, which somebody may lock as a whole (a day, by default).
+    cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {int(LOCK_WAIT)}, lock_wait_timeout = {int(LOCK_WAIT)}")
     cursor.execute("SELECT VERSION()")
     if "mariadb" in str(cursor.fetchone()[0]).lower():
         cursor.execute(f"SET SESSION idle_transaction_timeout = {int(IDLE_LIMIT)}")

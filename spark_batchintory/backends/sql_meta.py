@@ -54,7 +54,7 @@ class SqlMeta:
         Make sure the table can be used; see the port. Once per table and process, since columns rarely change.
         """
         if (table.name, table.cols) not in self._places:
-            place = self._checked(table)
+            place = persistently(lambda: self._checked(table))
             self._refuse_null_uid(table, place)
             self._places[table.name, table.cols] = place
 
@@ -152,10 +152,11 @@ class SqlMeta:
 
     def _rows(self, table: MetaTable, statement: Statement, session: object, **params: Any) -> Any:
         if isinstance(session, Transaction) and session.database is self.database:
-            return session.rows(statement, **params)
+            with self.database.taking_long(session):
+                return session.rows(statement, **params)
 
         def look() -> Any:
-            with self.database.reading(f"reading meta table {table.name!r}") as transaction:
+            with self.database.reading(f"reading meta table {table.name!r}", is_long=True) as transaction:
                 return transaction.rows(statement, **params)
 
         return persistently(look)

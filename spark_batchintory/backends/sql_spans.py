@@ -78,7 +78,7 @@ class UidSpans:
 
     @contextmanager
     def _reading(self, uncommitted: bool) -> Iterator[Transaction]:
-        with self._database.reading("looking for uids in the meta table") as transaction:
+        with self._database.reading("looking for uids in the meta table", is_long=True) as transaction:
             if uncommitted:
                 transaction.cursor.execute("SET TRANSACTION ISOLATION LEVEL READ UNCOMMITTED")
             yield transaction
