@@ -85,26 +85,26 @@ def no_limit(connection: Any, seconds: float) -> None:
 
 def _bound_psycopg(connection: Any, record: Any) -> None:
     # Exchanged and not asked for: whoever listens to `do_connect` may have made the connection.
-    connection.__class__ = _psycopg_connection()
+    kind: Any = type(connection)
+    connection.__class__ = _bounded(kind)
 
 
 @functools.cache
-def _psycopg_connection() -> Any:
+def _bounded(kind: Any) -> Any:
     """
-    The driver's connection with an end to its patience.
+    The class of a psycopg connection, with an end to its patience.
     """
-    import psycopg
 
-    class Connection(psycopg.Connection[Any]):
+    class Connection(kind):  # type: ignore[misc]  # known when it runs
         silence = REPLY_WAIT
 
         def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
-            return super().wait(_heard(gen, self, psycopg.OperationalError), *args, **kwargs)
+            return super().wait(_heard(gen, self), *args, **kwargs)
 
     return Connection
 
 
-def _heard(gen: Any, connection: Any, error: type[Exception]) -> Generator[Any, Any, Any]:
+def _heard(gen: Any, connection: Any) -> Generator[Any, Any, Any]:
     """
     What the driver waits with, until nothing was heard for too long; the driver wakes it ten times a second.
     """
@@ -119,7 +119,8 @@ def _heard(gen: Any, connection: Any, error: type[Exception]) -> Generator[Any, 
                 silent_since = time.monotonic()
             elif time.monotonic() - silent_since > connection.silence:
                 connection.close()
-                raise error(f"the server said nothing for {connection.silence:g} s; this connection counts as lost")
+                told = f"the server said nothing for {connection.silence:g} s; this connection counts as lost"
+                raise connection.OperationalError(told)
             wanted = gen.send(ready)
     except StopIteration as end:
         return end.value
