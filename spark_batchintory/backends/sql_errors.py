@@ -26,9 +26,9 @@ _CONFLICT: dict[str, frozenset[Any]] = {
 _AWAY: dict[str, frozenset[Any]] = {
     # 08xxx and 57Pxx by prefix; too_many_connections, disk_full, idle-in-transaction time-out, read-only (a standby)
     "postgresql": frozenset({"53300", "53100", "25P03", "25006"}),
-    # cannot connect, gone, lost, too many connections, shutdown, killed, disk full, table full, killed when idle,
-    # read-only
-    "mysql": frozenset({2002, 2003, 2006, 2013, 2055, 1040, 1053, 1927, 1021, 1114, 4031, 1290, 1836}),
+    # cannot connect, gone, lost, too many connections (of all, of this user, by its quota), shutdown, killed, disk
+    # full, table full, killed when idle, read-only
+    "mysql": frozenset({2002, 2003, 2006, 2013, 2055, 1040, 1203, 1226, 1053, 1927, 1021, 1114, 4031, 1290, 1836}),
     # IOERR, FULL, CANTOPEN, PROTOCOL
     "sqlite": frozenset({10, 13, 14, 15}),
 }

@@ -279,9 +279,16 @@ class SqlMeta:
         Whether the database can add the weights up; SQLite adds anything.
         """
         place = self._place(table)
-        columns = sa.inspect(self.database.engine).get_columns(place.name, schema=place.schema)
+
+        def look() -> Any:
+            try:
+                return sa.inspect(self.database.engine).get_columns(place.name, schema=place.schema)
+            except sa.exc.SQLAlchemyError as error:
+                raise self.database.ours(error, f"looking at meta table {table.name!r}") from error
+
         return any(
-            column["name"] == table.cols.weight and isinstance(column["type"], _WHOLE_NUMBERS) for column in columns
+            column["name"] == table.cols.weight and isinstance(column["type"], _WHOLE_NUMBERS)
+            for column in persistently(look)
         )
 
 

@@ -29,7 +29,16 @@ from sqlalchemy.pool import NullPool
 
 from spark_batchintory.errors import InventoryUnavailable, MissingDependencyError
 
-__all__ = ["drop_database", "fresh_database", "mariadb_server", "pgbouncer_server", "postgres_server"]
+__all__ = [
+    "Server",
+    "drop_database",
+    "fresh_database",
+    "mariadb_server",
+    "pgbouncer_server",
+    "postgres_server",
+    "running_mariadb",
+    "running_postgres",
+]
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 60.0
@@ -37,15 +46,59 @@ _POLL_SECONDS = 0.05
 _POOLER_PORT = 6432
 
 # $1: the signal that stops the server at once, in order if it has one; $2: its folder; the rest: the server. Reading
-# ends with a line from us, or with the pipe when we are gone.
+# ends with a line from us that says "leave", or with the pipe when we are gone.
 _WATCHER = """
 signal=$1 folder=$2; shift 2
-"$@" </dev/null >"$folder/log" 2>&1 & server=$!
-read -r _
-kill -s "$signal" "$server" 2>/dev/null
-wait "$server" 2>/dev/null
+start() { "$@" </dev/null >>"$folder/log" 2>&1 & server=$!; }
+stop() { kill -s "$1" "$server" 2>/dev/null; wait "$server" 2>/dev/null; }
+start "$@"
+while read -r word how && [ "$word" != leave ]; do
+    case $word in stop) stop "$how" ;; start) start "$@" ;; esac
+    echo done
+done
+stop "$signal"
 rm -rf -- "$folder"
 """
+
+
+class Server:
+    """
+    A server that can be stopped and started again on its data, while it is meant to run.
+
+    `url` is the SQLAlchemy URL of a superuser.
+    """
+
+    def __init__(self, url: URL, address: Path, watcher: subprocess.Popen[bytes], signals: tuple[str, str]) -> None:
+        self.url = url.render_as_string(hide_password=False)
+        self._url = url
+        self._address = address
+        self._watcher = watcher
+        self._signals = signals
+
+    def stop(self, *, crash: bool = False) -> None:
+        """
+        End the server and all its connections: in order, or as if its machine had lost power.
+        """
+        self._tell(f"stop {self._signals[crash]}")
+
+    def start(self) -> None:
+        """
+        Start it again on the same data, and wait until it answers.
+
+        Raises
+        ------
+        InventoryUnavailable
+            It did not start; its log is in the message.
+        """
+        self._tell("start")
+        _wait_until_ready(self._address, self._url)
+
+    def _tell(self, order: str) -> None:
+        assert self._watcher.stdin is not None
+        assert self._watcher.stdout is not None
+        self._watcher.stdin.write(f"{order}\n".encode())
+        self._watcher.stdin.flush()
+        self._watcher.stdout.readline()
 
 
 @contextmanager
@@ -65,6 +118,20 @@ def postgres_server(*options: str) -> Iterator[str]:
     InventoryUnavailable
         The server did not start; its log is in the message.
     """
+    with running_postgres(*options) as server:
+        yield server.url
+
+
+@contextmanager
+def running_postgres(*options: str) -> Iterator[Server]:
+    """
+    The same as `postgres_server`, but the value is a handle to stop and start it with.
+
+    Parameters
+    ----------
+    *options
+        Settings of the server other than by default, as ``name=value``.
+    """
     wheel = _postgres_wheel()
     with _folder() as folder:
         if os.geteuid() == 0:
@@ -76,8 +143,9 @@ def postgres_server(*options: str) -> Iterator[str]:
         settings = [f"--{option}" for option in ("listen_addresses=", "max_connections=200", *options)]
         server: list[str | Path] = [programs / "postgres", "-D", data, "-k", folder, *settings]
         url = URL.create("postgresql+psycopg", username="postgres", database="postgres", query={"host": str(folder)})
-        with _running(server, folder / ".s.PGSQL.5432", url, user=user, stop_signal="INT"):
-            yield url.render_as_string(hide_password=False)
+        # At once, or without writing down what is in memory; SIGKILL would leave its children to hold the data.
+        with _running(server, folder / ".s.PGSQL.5432", url, user=user, signals=("INT", "QUIT")) as running:
+            yield running
 
 
 @contextmanager
@@ -94,20 +162,36 @@ def mariadb_server() -> Iterator[str]:
     InventoryUnavailable
         The server did not start; its log is in the message.
     """
+    with running_mariadb() as server:
+        yield server.url
+
+
+@contextmanager
+def running_mariadb(*options: str) -> Iterator[Server]:
+    """
+    The same as `mariadb_server`, but the value is a handle to stop and start it with.
+
+    Parameters
+    ----------
+    *options
+        Options of the server other than by default, as ``--name=value``.
+    """
     needed = ("mariadb-install-db", "mariadbd")
     install, program = (_program(name, "mariadb_server", "mariadb-server") for name in needed)
     with _folder() as folder:
         address, data = folder / "socket", folder / "data"
         # mysqld refuses to be root unless told so; everyone else may only be who they are.
         user = ["--user=root"] if os.geteuid() == 0 else []
-        common = ["--no-defaults", *user, f"--datadir={data}", "--innodb-log-file-size=16M"]
+        common = ["--no-defaults", *user, f"--datadir={data}", "--innodb-log-file-size=16M", *options]
         _run([install, *common, "--auth-root-authentication-method=normal", "--skip-test-db", "--skip-name-resolve"])
         small = ["--innodb-buffer-pool-size=64M", "--performance-schema=OFF", "--max-connections=200"]
         reached = ["--skip-networking", f"--socket={address}", "--character-set-server=utf8mb4"]
         url = URL.create("mariadb+pymysql", "root", host="localhost", query={"unix_socket": str(address)})
-        with _running([program, *common, *small, *reached], address, url, stop_signal="TERM"):
+        command = [program, *common, *small, *reached]
+        with _running(command, address, url, signals=("TERM", "KILL")) as running:
             _execute(url, "CREATE DATABASE test")
-            yield url.set(database="test").render_as_string(hide_password=False)
+            running.url = url.set(database="test").render_as_string(hide_password=False)
+            yield running
 
 
 @contextmanager
@@ -143,7 +227,7 @@ def pgbouncer_server(url: str, *options: str) -> Iterator[str]:
         through = server.set(query={"host": str(folder), "port": str(_POOLER_PORT)})
         # SIGKILL: it has nothing to lose, and which other signal does not wait for its clients depends on the version.
         address = folder / f".s.PGSQL.{_POOLER_PORT}"
-        with _running([program, settings], address, through, user=user, stop_signal="KILL"):
+        with _running([program, settings], address, through, user=user, signals=("KILL", "KILL")):
             yield through.render_as_string(hide_password=False)
 
 
@@ -182,21 +266,22 @@ def _folder() -> Iterator[Path]:
 
 @contextmanager
 def _running(
-    server: Sequence[str | Path], address: Path, url: URL, *, stop_signal: str, user: str | None = None
-) -> Iterator[None]:
-    command = ["/bin/sh", "-c", _WATCHER, "watcher", stop_signal, address.parent, *server]
+    server: Sequence[str | Path], address: Path, url: URL, *, signals: tuple[str, str], user: str | None = None
+) -> Iterator[Server]:
+    command = ["/bin/sh", "-c", _WATCHER, "watcher", signals[0], address.parent, *server]
+    pipe = subprocess.PIPE
     # A session of its own: Ctrl-C in a terminal must reach the tests first, and the server only through them.
-    with subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True, user=user) as watcher:
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, start_new_session=True, user=user) as watcher:
         try:
             _wait_until_ready(address, url)
-            yield
+            yield Server(url, address, watcher, signals)
         finally:
             _stop(watcher)
 
 
 def _stop(watcher: subprocess.Popen[bytes]) -> None:
     try:
-        watcher.communicate(b"stop\n", timeout=_STOP_SECONDS)
+        watcher.communicate(b"leave\n", timeout=_STOP_SECONDS)
     except subprocess.TimeoutExpired:
         os.killpg(watcher.pid, 9)
         watcher.communicate()
