@@ -18,6 +18,7 @@ from typing import Any
 from benchmarks.claim_worker import Run, Storm, storm_worker
 from benchmarks.contenders import OURS
 from benchmarks.databases import (
+    connect_mariadb,
     connect_postgres,
     connect_sqlite,
     make_meta_table,
@@ -27,13 +28,13 @@ from benchmarks.databases import (
 from benchmarks.timing import Sample, alternate
 from spark_batchintory.testing.servers import fresh_database, postgres_server
 
-__all__ = ["Rates", "StormCost", "claim_rates"]
+__all__ = ["Arena", "Rates", "StormCost", "claim_rates"]
 
 PROCESSES = 8
 ITEMS_PER_CLAIM = 10
 META_TABLE = "assets"
 BARE = "bare protocol"
-START_SECONDS, STORM_SECONDS = 60, 300  # patience, so that a process that died ends the run
+START_SECONDS, STORM_SECONDS = 180, 300  # patience, so that a process that died ends the run
 _RANGES = {
     OURS: "SELECT batch_id_start, batch_id_end FROM inventory WHERE job = '{job}' ORDER BY 1",
     BARE: "SELECT batch_id_start, batch_id_end FROM bare_inventory JOIN bare_job ON bare_job.id = job_id "
@@ -69,7 +70,7 @@ class Rates:
     alone: dict[str, float] = field(default_factory=dict)
 
 
-class _Arena:
+class Arena:
     """
     One database per contender on one kind of server, each with the meta table that a storm works through.
     """
@@ -90,8 +91,9 @@ class _Arena:
         return runs
 
     def _check(self, storm: Storm, runs: Sequence[Run]) -> None:
-        with _connection(storm.url) as connection:
-            ranges = connection.execute(_RANGES[storm.contender].format(job=storm.job)).fetchall()
+        with _connection(storm.url) as connection, closing(connection.cursor()) as cursor:
+            cursor.execute(_RANGES[storm.contender].format(job=storm.job))
+            ranges = cursor.fetchall()
         ends = [0, *(end for _, end in ranges)]
         gapless = [start for start, _ in ranges] == [end + 1 for end in ends[:-1]]
         if not gapless or ends[-1] != self.claims * ITEMS_PER_CLAIM:
@@ -120,13 +122,15 @@ class _Arena:
 
 @contextmanager
 def _connection(url: str) -> Iterator[Any]:
-    connection = connect_sqlite(url) if url.startswith("sqlite") else connect_postgres(url)
-    with closing(connection):
+    connect = {"sqlite": connect_sqlite, "mariadb": connect_mariadb}.get(url.partition("+")[0].partition(":")[0])
+    with closing((connect or connect_postgres)(url)) as connection:
         yield connection
 
 
 def _run(storm: Storm, processes: int) -> list[Run]:
-    context = multiprocessing.get_context("spawn")
+    # Forked from one that has imported everything, and has neither connection nor thread: many start at once.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.claim_worker", "spark_batchintory.opening", "psycopg", "pymysql"])
     barrier = context.Barrier(processes, timeout=START_SECONDS)
     pipes = [context.Pipe(duplex=False) for _ in range(processes)]
     workers = [
@@ -164,7 +168,7 @@ def _answers(readers: Iterable[Any]) -> Iterator[Run]:
             yield answer
 
 
-def _measure(arena: _Arena, contenders: Sequence[str], rounds: int) -> Rates:
+def _measure(arena: Arena, contenders: Sequence[str], rounds: int) -> Rates:
     rates = Rates(least_share=dict.fromkeys(contenders, 1.0))
 
     def rate(contender: str) -> float:
@@ -188,4 +192,4 @@ def claim_rates(contenders: Sequence[str], *, claims: int, rounds: int) -> dict[
             "PostgreSQL": {name: fresh_database(server) for name in contenders},
             "SQLite": {name: f"sqlite:///{folder / f'claims-{number}.db'}" for number, name in enumerate(contenders)},
         }
-        return {kind: _measure(_Arena(of_kind, claims), contenders, rounds) for kind, of_kind in urls.items()}
+        return {kind: _measure(Arena(of_kind, claims), contenders, rounds) for kind, of_kind in urls.items()}

@@ -37,20 +37,27 @@ class Storm:
 class Run:
     """
     What one process did; times are of the monotonic clock, which all processes of a machine share.
+
+    `finished` is when its last batch was, `ended` when it had found that nothing is left.
     """
 
     began: float
     ended: float
+    finished: float
     claims: int
     counted: Counter
 
 
-def _claim_all(session: Session, job: str, items: int, limit: int | None = None) -> int:
-    claims = 0
+def _claim_all(session: Session, job: str, items: int, limit: int | None = None) -> tuple[int, float]:
+    """
+    Number of claims, and when the last of them was finished.
+    """
+    claims, finished = 0, time.monotonic()
     while claims != limit and (batch := session.acquire(job, count=items)) is not None:
         batch.succeeded()
+        finished = time.monotonic()
         claims += 1
-    return claims
+    return claims, finished
 
 
 def storm_worker(storm: Storm, number: int, wait: Callable[[], object], answer: Any) -> None:
@@ -71,7 +78,7 @@ def _take_part(storm: Storm, number: int, wait: Callable[[], object]) -> Run:
     counter.reset()
     wait()
     began = time.monotonic()
-    claims = _claim_all(session, storm.job, storm.items)
-    run = Run(began, time.monotonic(), claims, counter)
+    claims, finished = _claim_all(session, storm.job, storm.items)
+    run = Run(began, time.monotonic(), finished, claims, counter)
     session.close()
     return run

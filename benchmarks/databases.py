@@ -1,7 +1,8 @@
 """
 Connections to the databases that the parts run on, and the meta tables in them.
 
-PostgreSQL comes from `spark_batchintory.testing.servers` with its default settings, so that every commit is durable.
+PostgreSQL and MariaDB come from `spark_batchintory.testing.servers` with their default settings, so that every commit
+is durable.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ __all__ = [
     "SQLITE_POLL_SECONDS",
     "SQLITE_SYNCHRONOUS",
     "begin_immediate",
+    "connect_mariadb",
     "connect_postgres",
     "connect_sqlite",
     "make_meta_table",
@@ -55,6 +57,19 @@ def connect_postgres(url: str, **options: Any) -> Any:
     import psycopg
 
     return psycopg.connect(url.replace("postgresql+psycopg://", "postgresql://", 1), **options)
+
+
+def connect_mariadb(url: str) -> Any:
+    """
+    A PyMySQL connection to what a SQLAlchemy URL names.
+    """
+    import pymysql
+    import sqlalchemy as sa
+
+    place = sa.make_url(url)
+    return pymysql.connect(
+        user=place.username, unix_socket=str(place.query["unix_socket"]), database=place.database, charset="utf8mb4"
+    )
 
 
 def connect_sqlite(url: str) -> sqlite3.Connection:
@@ -98,6 +113,9 @@ def make_meta_table(url: str, name: str, rows: int) -> None:
     if url.startswith("sqlite"):
         _make_sqlite_meta_table(url, name, rows)
         return
+    if url.startswith("mariadb"):
+        _make_mariadb_meta_table(url, name, rows)
+        return
     with connect_postgres(url, autocommit=True) as connection:
         connection.execute(f"CREATE TABLE {name} ({_META_COLUMNS})")
         connection.execute(f"INSERT INTO {name} {_META_FROM_SERIES} generate_series(1, {rows}) AS n")
@@ -112,3 +130,15 @@ def _make_sqlite_meta_table(url: str, name: str, rows: int) -> None:
         connection.execute(f"CREATE TABLE {name} ({_META_COLUMNS.replace('bigint PRIMARY', 'INTEGER PRIMARY')})")
         connection.execute(f"INSERT INTO {name} {series} {_META_FROM_SERIES} series")
         connection.commit()
+
+
+def _make_mariadb_meta_table(url: str, name: str, rows: int) -> None:
+    series = _META_FROM_SERIES.replace(
+        "'s3://landing/events/part-' || n || '.json'", "CONCAT('s3://part-', n, '.json')"
+    )
+    numbers = f"(SELECT seq AS n FROM seq_1_to_{rows}) AS series"  # a table of numbers that MariaDB makes by its name
+    with closing(connect_mariadb(url)) as connection, connection.cursor() as cursor:
+        cursor.execute(f"CREATE TABLE {name} ({_META_COLUMNS})")
+        cursor.execute(f"INSERT INTO {name} {series} {numbers}")
+        connection.commit()
+        cursor.execute(f"ANALYZE TABLE {name}")

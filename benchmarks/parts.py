@@ -11,10 +11,13 @@ from benchmarks import statement_cost
 from benchmarks.acquire_time import ANCESTOR, acquire_times
 from benchmarks.claim_rate import BARE, PROCESSES, Rates, claim_rates
 from benchmarks.contenders import OURS, library_is_there
+from benchmarks.crowd import CROWD, FEW, crowd_rates
 from benchmarks.databases import SQLITE_JOURNAL, SQLITE_SYNCHRONOUS
+from benchmarks.finish_time import BARE_FINISH, FINISH, finish_times
 from benchmarks.history import EMPTY, FULL, history_times
 from benchmarks.looking import BURST, DENSE, FILTERED, ITEMS, KEPT, OPEN_GAPS, STEPS, UNLOOKED, looking_times
 from benchmarks.report import Line, Section, Target
+from benchmarks.rescue_time import CLAIM, RESCUE, SIZES, rescue_times
 from benchmarks.startup import BASE, STATUS, import_breakdown, import_times, status_times
 from benchmarks.timing import Sample
 
@@ -38,13 +41,17 @@ class Effort:
     processes: int = 30
     statement_rounds: int = 15
     bursts: int = 8
+    finishes: int = 300
+    rescues: int = 100
+    crowd_claims: int = 2000
+    crowd_storms: int = 5
 
     @classmethod
     def quick(cls) -> Effort:
         """
         Everything once, in about a minute.
         """
-        return cls((20_000, 100_000), 10, 400, 2, 500, 30, 5, 3, 2)
+        return cls((20_000, 100_000), 10, 400, 2, 500, 30, 5, 3, 2, 40, 20, 400, 2)
 
 
 def _ours(*others: str) -> list[str]:
@@ -114,6 +121,50 @@ def claims(effort: Effort) -> Section:
         f"protocol: journal {SQLITE_JOURNAL}, synchronous={SQLITE_SYNCHRONOUS}, as the library."
     )
     return Section(f"Claims per second, {PROCESSES} processes on one job", lines, notes)
+
+
+def crowd(effort: Effort) -> Section:
+    """
+    Claims per second of many more processes than cores.
+    """
+    by_kind = crowd_rates(claims=effort.crowd_claims, rounds=effort.crowd_storms)
+    few, many = f"{FEW} processes", f"{CROWD} processes"
+    lines, notes = [], []
+    for kind, rates in by_kind.items():
+        base = rates.samples[FEW]
+        lines.append(Line(f"claim and finish, {kind}", few, base, "/s"))
+        target = Target(few, 0.7, at_least=True)
+        lines.append(Line(f"claim and finish, {kind}", many, rates.samples[CROWD], "/s", base, target))
+        notes.append(f"{kind}: the least busy of {CROWD} had {rates.least_share[CROWD]:.2f} of a fair share.")
+    notes.append(f"{effort.crowd_claims:,} claims of ten items each round, all ranges checked to tile.")
+    return Section(f"Claims per second, {CROWD} processes on one job against {FEW}", lines, notes)
+
+
+def finish(effort: Effort) -> Section:
+    """
+    One finish beside the least that could be one.
+    """
+    lines = []
+    for kind, samples in finish_times(effort.finishes).items():
+        base = samples[BARE_FINISH]
+        lines.append(Line(f"finish, {kind}", FINISH, samples[FINISH], "ms", base, Target(BARE_FINISH, 2.0)))
+        lines.append(Line(f"finish, {kind}", BARE_FINISH, base, "ms"))
+    note = "The bare one is fenced by token and status; it takes no turn, no number, and writes no other table."
+    return Section("Finish a batch", lines, [note])
+
+
+def rescue(effort: Effort) -> Section:
+    """
+    One rescue beside one claim.
+    """
+    lines = []
+    for kind, samples in rescue_times(effort.rescues).items():
+        for items in SIZES:
+            base, what = samples[CLAIM, items], f"{items:,} items, {kind}"
+            lines.append(Line(what, RESCUE, samples[RESCUE, items], "ms", base, Target(CLAIM, 1.0)))
+            lines.append(Line(what, CLAIM, base, "ms"))
+    note = "Both until the items are in hand; a rescue reads them by the uids that were pinned, and compares them."
+    return Section("Rescue a batch whose lease is over", lines, [note])
 
 
 def history(effort: Effort) -> Section:
@@ -193,6 +244,9 @@ def statements(effort: Effort) -> Section:
 PARTS: dict[str, Callable[[Effort], Section]] = {
     "acquire": acquire,
     "claims": claims,
+    "crowd": crowd,
+    "finish": finish,
+    "rescue": rescue,
     "history": history,
     "looking": looking,
     "startup": startup,

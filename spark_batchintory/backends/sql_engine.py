@@ -51,6 +51,9 @@ _POSTGRESQL_LIMITS = (
 _POOLED = "batchintory_pooled"
 """Key in a connection's record: its sessions change from transaction to transaction."""
 
+_COMMITTED = "batchintory_committed"
+"""Set on a connection whose last word was COMMIT; whoever takes it from the pool next begins without."""
+
 _SQLITE_WAIT = f"PRAGMA busy_timeout = {int(LOCK_WAIT * 1000)}"
 _DRIVERS = {"psycopg": ("psycopg", "postgres"), "psycopg2": ("psycopg2", "postgres"), "pymysql": ("PyMySQL", "mysql")}
 
@@ -162,6 +165,8 @@ class Database:
                 cursor = fairy.cursor()
                 _limit(fairy, cursor)
                 yield Transaction(self, cursor, self._debug)
+                if self.dialect.name == "postgresql":
+                    fairy.commit()  # after the pool's ROLLBACK psycopg would forget all statements it has prepared
             except BaseException as error:
                 self._undo(fairy, error)
                 raise self.ours(error, doing) from error
@@ -232,6 +237,7 @@ class Database:
             if broken:
                 raise CommitUnknown(f"{doing}: the connection broke while committing") from error
             raise self.ours(error, doing) from error
+        fairy.info[_COMMITTED] = True
 
     def _undo(self, fairy: Any, error: BaseException) -> None:
         """
@@ -302,6 +308,8 @@ class Database:
         elif url.database in (None, "", ":memory:"):
             # One connection, handed from thread to thread: each in-memory connection would be a database of its own.
             options.update(poolclass=QueuePool, pool_size=1, max_overflow=0, connect_args={"check_same_thread": False})
+        if url.get_driver_name() == "pymysql":
+            options["pool_reset_on_return"] = None
         engine = self._created(url, options)
         self._limit_silence = sql_silence.listen(engine)
         sa.event.listen(engine, "connect", _SETUP[engine.dialect.name])
@@ -311,6 +319,7 @@ class Database:
             sa.event.listen(engine, "do_connect", _fresh_password(self.connection.token))
         if url.get_driver_name() == "pymysql":
             sa.event.listen(engine, "do_connect", _utf8_password)
+            sa.event.listen(engine, "reset", _roll_back_unless_committed)
         return engine
 
     def _created(self, url: sa.URL, options: dict[str, Any]) -> sa.Engine:
@@ -330,6 +339,17 @@ def _psycopg_options(url: sa.URL) -> tuple[sa.URL, dict[str, Any]]:
     text = str(url.query["prepare_threshold"])
     threshold = None if text.lower() == "none" else int(text)
     return url.difference_update_query(["prepare_threshold"]), {"prepare_threshold": threshold}
+
+
+def _roll_back_unless_committed(connection: Any, record: Any, state: Any) -> None:
+    """
+    What the pool does with a connection that comes back: as ever, but no ROLLBACK right after a COMMIT of ours.
+
+    PyMySQL sends it in any case, where other drivers know that nothing is open: a trip of seven in each turn.
+    """
+    is_clean = record.info.pop(_COMMITTED, False) or state.transaction_was_reset
+    if not is_clean and not state.terminate_only:
+        connection.rollback()
 
 
 def _fresh_password(token: Callable[[], str]) -> Callable[..., None]:

@@ -72,7 +72,7 @@ def translated(error: Exception, dialect: sa.Dialect, doing: str, secrets: Seque
             f"{text}; a pooler hands each transaction to another session, where what was prepared is not known: add "
             "prepare_threshold=none to the URL"
         )
-    if codes & _CONFLICT.get(family, frozenset()):
+    if codes & _CONFLICT.get(family, frozenset()) or _is_outdated_plan(origin):
         return ClaimConflict(text)
     if codes & _FORBIDDEN.get(family, frozenset()):
         return ConfigurationError(
@@ -107,6 +107,16 @@ def is_disconnect(error: Exception, dialect: sa.Dialect) -> bool:
     return bool(dialect.is_disconnect(error, None, None)) or (
         code is None and isinstance(error, dbapi.OperationalError)
     )
+
+
+def _is_outdated_plan(error: Exception) -> bool:
+    """
+    Whether PostgreSQL refused a prepared statement because a table was made anew with other types since.
+
+    Rolling back makes psycopg forget the statement. The code alone says only that something is not supported.
+    """
+    diagnosis = getattr(error, "diag", None)
+    return _code(error) == "0A000" and getattr(diagnosis, "source_function", None) == "RevalidateCachedQuery"
 
 
 def _codes(error: Exception) -> frozenset[Any]:

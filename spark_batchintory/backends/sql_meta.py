@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -26,8 +26,8 @@ from .sql_horizon import horizon
 from .sql_running import Statement, Transaction
 from .sql_spans import UidSpans
 
-_IN_CHUNK = 500
-"""Uids per IN list; SQLite before 3.32 allows 999 parameters."""
+_IN_SIZES = (500, 50, 5)
+"""Uids per IN list: few sizes, since each is a statement to compile and keep; SQLite before 3.32 allows 999."""
 
 _DENSE = 0.5
 """Share of a span that a batch must hold for the whole span to be read rather than its uids one by one."""
@@ -65,9 +65,7 @@ class SqlMeta:
         Rows in scope after a uid; see the port.
         """
         key = ("page", table.name, table.cols, table.filter_text, after is None, upto is None)
-        statement = self._statements.get(key) or self._statements.setdefault(
-            key, self._page(table, after is None, upto is None)
-        )
+        statement = self._kept(key, lambda: self._page(table, after is None, upto is None))
         rows: Sequence[Item] = self._rows(table, statement, session, after=after, upto=upto, size=size)
         return rows
 
@@ -84,12 +82,15 @@ class SqlMeta:
         """
         Pinned rows; see the port.
         """
-        values = list(uids)
-        if values and len(values) >= _DENSE * (values[-1] - values[0] + 1):
-            found = self._span(table, values[0], values[-1])
-            return usable((row for row in found if row[0] in uids), table, None)
-        chunks = [values[at : at + _IN_CHUNK] for at in range(0, len(values), _IN_CHUNK)]
-        return usable((row for chunk in chunks for row in self._chosen(table, chunk)), table, None)
+        values = uids.values
+        width = values[-1] - values[0] + 1 if values else 0
+        if len(values) < _DENSE * width:
+            return usable(self._chosen(table, values), table, None)
+        found = self._span(table, values[0], values[-1]) if values else ()
+        if len(values) < width:
+            wanted = set(values)
+            found = [row for row in found if row[0] in wanted]
+        return usable(found, table, None)
 
     def uids_within(self, table: MetaTable, spans: Sequence[Span], size: int) -> Sequence[int]:
         """
@@ -169,16 +170,16 @@ class SqlMeta:
             self._within[key] = UidSpans(self.database, place.c[table.cols.uid], scope)
         return self._within[key]
 
-    def _page(self, table: MetaTable, from_start: bool, to_end: bool) -> Statement:
+    def _page(self, table: MetaTable, from_start: bool, to_end: bool) -> Any:
         place = self._place(table)
-        after = None if from_start else sa.bindparam("after", type_=sa.BigInteger)
-        upto = None if to_end else sa.bindparam("upto", type_=sa.BigInteger)
+        after = None if from_start else _parameter("after")
+        upto = None if to_end else _parameter("upto")
         query = (
             _columns(table, place)
             .where(*self._scope(table, place, after, None, upto))
             .order_by(place.c[table.cols.uid])
         )
-        return Statement(query.limit(sa.bindparam("size", type_=sa.BigInteger)), self.database.dialect)
+        return query.limit(_parameter("size"))
 
     def _scope(self, table: MetaTable, place: Any, after: Any, lowest: Any, highest: Any) -> list[Any]:
         uid = place.c[table.cols.uid]
@@ -191,19 +192,39 @@ class SqlMeta:
             conditions.append(uid <= highest)
         return conditions
 
-    def _span(self, table: MetaTable, first: int, last: int) -> Any:
-        place = self._place(table)
-        uid = place.c[table.cols.uid]
-        query = _columns(table, place).where(uid >= _number("first", first), uid <= _number("last", last)).order_by(uid)
-        return self._rows(table, Statement(query, self.database.dialect), None)
+    def _kept(self, key: tuple[Any, ...], make: Callable[[], Any]) -> Statement:
+        statement = self._statements.get(key)
+        if statement is None:
+            statement = self._statements[key] = Statement(make(), self.database.dialect)
+        return statement
 
-    def _chosen(self, table: MetaTable, uids: Sequence[int]) -> Any:
+    def _span(self, table: MetaTable, first: int, last: int) -> Any:
+        statement = self._kept(("span", table.name, table.cols), lambda: self._rows_within(table))
+        return self._rows(table, statement, None, first=first, last=last)
+
+    def _rows_within(self, table: MetaTable) -> Any:
         place = self._place(table)
         uid = place.c[table.cols.uid]
-        chosen = uid.in_([_number(f"uid_{at}", value) for at, value in enumerate(uids)])
-        return self._rows(
-            table, Statement(_columns(table, place).where(chosen).order_by(uid), self.database.dialect), None
-        )
+        return _columns(table, place).where(uid >= _parameter("first"), uid <= _parameter("last")).order_by(uid)
+
+    def _chosen(self, table: MetaTable, uids: Sequence[int]) -> list[Any]:
+        found: list[Any] = []
+        while uids:
+            size = next(size for size in reversed(_IN_SIZES) if size >= len(uids) or size == _IN_SIZES[0])
+            statement = self._kept(
+                ("chosen", table.name, table.cols, size), functools.partial(self._rows_of, table, size)
+            )
+            # Filled up with the last of them, which is found once all the same.
+            chosen = {f"uid_{at}": uids[min(at, len(uids) - 1)] for at in range(size)}
+            found += self._rows(table, statement, None, **chosen)
+            uids = uids[size:]
+        return found
+
+    def _rows_of(self, table: MetaTable, count: int) -> Any:
+        place = self._place(table)
+        uid = place.c[table.cols.uid]
+        chosen = uid.in_([_parameter(f"uid_{at}") for at in range(count)])
+        return _columns(table, place).where(chosen).order_by(uid)
 
     def _place(self, table: MetaTable) -> Any:
         """
@@ -290,6 +311,10 @@ class SqlMeta:
             column["name"] == table.cols.weight and isinstance(column["type"], _WHOLE_NUMBERS)
             for column in persistently(look)
         )
+
+
+def _parameter(name: str) -> sa.BindParameter[int]:
+    return sa.bindparam(name, type_=sa.BigInteger)
 
 
 def _number(name: str, uid: int) -> sa.BindParameter[int]:

@@ -18,8 +18,19 @@ from spark_batchintory.backends.sql_engine import Database
 from spark_batchintory.backends.sql_inventory import SqlInventory
 from spark_batchintory.connections import parse_connection
 from spark_batchintory.errors import ClaimConflict, CommitUnknown, ConfigurationError, InventoryUnavailable
-from spark_batchintory.inventory import InventoryBackend, Step, Turn
-from spark_batchintory.testing.steps import JOB, a_token, at_once, claim, fail, new_batch, patiently, succeed, take_over
+from spark_batchintory.inventory import InventoryBackend, Publication, Step, Turn
+from spark_batchintory.testing.steps import (
+    JOB,
+    a_token,
+    at_once,
+    claim,
+    due,
+    fail,
+    new_batch,
+    patiently,
+    succeed,
+    take_over,
+)
 
 if TYPE_CHECKING:
     from tests.backends.conftest import RawSql
@@ -74,6 +85,39 @@ def test_the_servers_clock_goes_on(backend: SqlInventory) -> None:
 
     assert times == sorted(times)
     assert times[-1] - times[0] < timedelta(seconds=1)
+
+
+A_DAY_ON = {
+    "sqlite": "strftime('%Y-%m-%d %H:%M:%f000', 'now', '+1 day')",
+    "postgresql": "((clock_timestamp() + INTERVAL '1 day') AT TIME ZONE 'UTC')",
+    "mariadb": "UTC_TIMESTAMP(6) + INTERVAL 1 DAY",
+}
+
+
+def test_a_workers_clock_decides_nothing(
+    database_url: str, raw: RawSql, make: Callable[..., SqlInventory], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """
+    PROTOCOL, a worker's clock a day off: claims, beats and rescues go by the inventory's clock, a day ahead of ours.
+    """
+    tomorrow = sa.type_coerce(sa.literal_column(A_DAY_ON[raw.engine.dialect.name]), sa.DateTime())
+    monkeypatch.setattr(Database, "now_expression", lambda database: tomorrow)
+    backend = make(Database(parse_connection(database_url)))
+    backend.prepare()
+    ahead = datetime.now(timezone.utc).replace(tzinfo=None) + timedelta(days=1)
+
+    row = claim(backend)
+    until = backend.beat(row.id, row.token or "", timedelta(hours=1))
+    failed = fail(backend, claim(backend), delay=timedelta(0))
+    done = succeed(backend, claim(backend))
+
+    assert until is not None
+    assert failed.due_at is not None
+    assert done.processing_end is not None
+    told = [row.processing_start, until - timedelta(hours=1), failed.due_at, done.processing_end, backend.now()]
+    told += [raw.publications()[0]["published_at"], *(attempt["ended"] for attempt in raw.attempts())]
+    assert all(abs(time - ahead) < timedelta(minutes=5) for time in told)
+    assert due(backend) == [failed.id]
 
 
 @pytest.mark.parametrize("name", ["select", "Mixed Case", 'in"quotes', "100%s", "a:b", "ünï", "it's", "x" * 40])
@@ -280,3 +324,51 @@ def test_workers_of_a_job_wait_for_their_turn(
     at_once(lambda: make(Database(parse_connection(database_url))), 5, work)
 
     assert plans == list(range(50))
+
+
+def test_publishers_wait_for_their_turn(
+    database_url: str, backend: SqlInventory, make: Callable[..., SqlInventory]
+) -> None:
+    """
+    P5, lock first: who publishes has the job's turn before it knows its number, so that no two see the same one.
+    """
+    numbers: list[int] = []
+
+    def decide(turn: Turn) -> Step:
+        numbers.append(turn.job.publish_number)
+        return Step(publications=[Publication(turn.job.publish_number, turn.job.publish_number)])
+
+    def work(worker: InventoryBackend) -> None:
+        for _ in range(10):
+            patiently(worker.transact, JOB, decide, publishing=True)
+
+    backend.transact(JOB, lambda turn: Step())
+    at_once(lambda: make(Database(parse_connection(database_url))), 5, work)
+
+    assert numbers == list(range(1, 51))
+
+
+@pytest.mark.parametrize("database_url", ["mariadb"], indirect=True)
+def test_a_turn_ends_with_its_commit(raw: RawSql, backend: SqlInventory) -> None:
+    """
+    P6: a turn costs no ROLLBACK after its COMMIT, while a read and a turn that broke leave no transaction behind.
+    """
+
+    def rollbacks() -> int:
+        ((_, number),) = (row.values() for row in raw._rows("SHOW GLOBAL STATUS LIKE 'Com_rollback'"))
+        return int(number)
+
+    def broken(turn: Turn) -> Step:
+        raise RuntimeError("in the middle")
+
+    claim(backend)
+    before = rollbacks()
+    for _ in range(5):
+        succeed(backend, claim(backend))
+    assert rollbacks() == before + 1  # that of who looked
+
+    backend.jobs()
+    with pytest.raises(RuntimeError):
+        backend.transact(JOB, broken)
+    assert rollbacks() > before + 3
+    assert raw._rows("SELECT trx_id FROM information_schema.innodb_trx") == []
