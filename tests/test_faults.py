@@ -214,6 +214,24 @@ class TestConflicts:
             assert taken == [[4, 5, 6]]
         stage.assert_tiled("daily")
 
+    def test_the_first_range_is_planned_again_if_another_has_it(self, tmp_path, stage, time):
+        """
+        P2: the same of a job that nobody had recorded yet when this worker planned: its first range is claimed once.
+        """
+        with Stage(f"sqlite:///{tmp_path / 'meta.db'}") as meta:
+            meta.files(range(1, 10))
+            wire, taken = Wire(), []
+            first, second = stage.open(meta=meta.url, wire=wire), stage.open(meta=meta.url)
+
+            def overtake(said):
+                if "FROM files" in said and "IS NULL" not in said and not taken:
+                    taken.append(acquire(second).uids)
+
+            wire.trouble = overtake
+            assert acquire(first).uids == [4, 5, 6]
+            assert taken == [[1, 2, 3]]
+        stage.assert_tiled("daily")
+
 
 class TestLostReplies:
     @pytest.mark.parametrize("lost", ["reply", "commit"])

@@ -242,6 +242,17 @@ class TestFailed:
             assert "ValueError: begin" in note
             assert note.endswith("end")
 
+    @pytest.mark.parametrize("after", [0, 7_900, 7_970, 8_500])
+    def test_no_password_that_is_named_is_stored(self, lite, batch, after):
+        """
+        API: what looks like a secret is masked too, wherever the cut falls: in the name, in the secret, or behind it.
+        """
+        hidden = "pa55w0rd" * 10
+        batch.failed(f"{'x' * 9_000} password={hidden}{' y' * (after // 2)}")
+
+        (note,) = lite.rows("SELECT logging FROM inventory")
+        assert "55w0" not in note
+
     def test_no_password_of_a_connection_is_stored(self, postgres_url):
         """
         API: secrets are masked in everything that is stored, also where the cut would split one.
@@ -577,7 +588,7 @@ class TestCopies:
         assert stage.rows("SELECT status FROM inventory") == ["succeeded"]
         assert stage.rows("SELECT number FROM inventory_publication") == [1]
 
-    @pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+    @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb"])
     def test_a_fork_after_acquiring(self, request, tmp_path, kind):
         """
         PROTOCOL: parent and child share the token: the first end holds, the other side is told; the parent's
@@ -588,7 +599,7 @@ class TestCopies:
         url = (
             f"sqlite:///{tmp_path / 'fork.db'}"
             if kind == "sqlite"
-            else fresh_database(request.getfixturevalue("postgres_url"))
+            else fresh_database(request.getfixturevalue({"postgresql": "postgres_url"}.get(kind, "mariadb_url")))
         )
         with Stage(url) as stage:
             stage.files(range(1, 10))

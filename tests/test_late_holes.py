@@ -169,6 +169,19 @@ class TestWhereHolesAre:
         settle(inventory)
         assert_all_is_done(stage, inventory)
 
+    def test_ids_in_steps_of_three_with_a_row_that_came_before_the_first_look(self, stage):
+        """
+        P1, P2: among uids that ranges hold already, only the one that came late is handed out, once.
+        """
+        stage.files(range(1, 60, 3))
+        inventory = stage.open()
+        acquire(inventory).succeeded()
+        stage.add(2)
+
+        assert drain(inventory, "daily") == [[2]]
+        settle(inventory)
+        assert_all_is_done(stage, inventory)
+
     def test_ids_in_steps_of_three_with_a_row_that_is_still_open(self, server):
         """
         P1: a late one on the grid, in a stretch that is full of holes which nobody will fill.

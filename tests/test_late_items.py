@@ -156,6 +156,21 @@ class TestUncommittedRows:
         settle(inventory)
         assert_all_is_done(server, inventory)
 
+    def test_a_hole_that_an_audit_found_filled_in_part(self, stage):
+        """
+        P2: a look at a gap that is open leaves out what is in a late batch already.
+        """
+        stage.files([1, 2, 5])
+        inventory = stage.open()
+        acquire(inventory).succeeded()
+        stage.add(3)
+        assert [row.uid_start for row in inventory.audit("daily")] == [3]
+        stage.add(4)
+
+        assert flat(drain(inventory, "daily")) == [3, 4]
+        settle(inventory)
+        assert_all_is_done(stage, inventory)
+
     def test_many_rows_in_one_late_transaction(self, server):
         """
         P1, P6: what comes late is cut into batches by the limits of the call, like everything else.

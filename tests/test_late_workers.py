@@ -88,6 +88,29 @@ class TestWorkers:
         settle(inventories[0])
         assert_all_is_done(server, inventories[0])
 
+    def test_two_that_look_at_once_queue_once(self, stage):
+        """
+        P2: a late row that two have seen is queued by whose turn comes first; the other one leaves it.
+        """
+        stage.files([1, 3])
+        wire, taken = Wire(), []
+        first, second = stage.open(wire=wire), stage.open()
+        drain(first, "daily")
+        idle(first)
+        stage.add(2)
+        wire.said.clear()
+
+        def overtake(said):
+            takes_turn = "FOR UPDATE" in said or "busy_timeout = 0" in said
+            if takes_turn and not taken and any("FROM files" in one for one in wire.said):
+                taken.append(drain(second, "daily"))
+
+        wire.trouble = overtake
+        assert drain(first, "daily") == []
+        assert taken == [[[2]]]
+        assert late(first) == [[2]]
+        assert_all_is_done(stage, first)
+
     def test_rows_come_late_while_workers_claim(self, stage):
         """
         P1, P2: four workers claim new ranges and late items at once, while 300 rows appear anywhere below them.
