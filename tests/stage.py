@@ -13,8 +13,8 @@ import sqlite3
 import sys
 import tempfile
 import threading
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -187,6 +187,16 @@ class Session:
         """
         return self._connection.execute(sa.text(query), values).scalar_one()
 
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """
+        Look at what is committed now, and hold nothing.
+        """
+        try:
+            yield self._connection
+        finally:
+            self._connection.rollback()
+
     def commit(self) -> None:
         """
         End the transaction, and stay connected.
@@ -267,13 +277,25 @@ class Wire:
         Called by the tapped cursors, when the database has answered a statement with an error.
         """
 
-    def _tap(self, dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> None:
+    def answered(self, statement: str) -> None:
+        """
+        Called when the database has done what a statement, COMMIT or ROLLBACK says, before anybody else knows.
+        """
+
+    def ending(self, how: str) -> None:
+        """
+        Called by the tapped connections, before COMMIT or ROLLBACK goes out; drivers have methods for these.
+        """
+
+    def _tap(self, dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
         if dialect.name == "sqlite":
-            parameters["factory"] = _tapped_connection(self)
-        elif dialect.name == "postgresql":
+            parameters["factory"] = _tapped_connection(sqlite3.Connection, self)
+            return None
+        if dialect.name == "postgresql":
             parameters["cursor_factory"] = _tapped_cursor(psycopg.Cursor, self)
-        else:
-            parameters["cursorclass"] = _tapped_cursor(pymysql.cursors.Cursor, self)
+            return _tapped_connection(psycopg.Connection, self).connect(*arguments, **parameters)
+        parameters["cursorclass"] = _tapped_cursor(pymysql.cursors.Cursor, self)
+        return _tapped_connection(pymysql.connections.Connection, self)(*arguments, **parameters)
 
 
 def _tapped_cursor(kind: Any, wire: Wire) -> Any:
@@ -281,21 +303,31 @@ def _tapped_cursor(kind: Any, wire: Wire) -> Any:
         def execute(self, statement: Any, values: Any = (), **how: Any) -> Any:
             wire.hear(statement, values)
             try:
-                return super().execute(statement, values, **how) if values else super().execute(statement, **how)
+                done = super().execute(statement, values, **how) if values else super().execute(statement, **how)
             except Exception as error:
                 wire.refused(str(statement), error)
                 raise
+            wire.answered(str(statement))
+            return done
 
     return Tapped
 
 
-def _tapped_connection(wire: Wire) -> Any:
-    tapped = _tapped_cursor(sqlite3.Cursor, wire)
+def _tapped_connection(kind: Any, wire: Wire) -> Any:
+    class Tapped(kind):
+        def commit(self) -> None:
+            wire.ending("COMMIT")
+            super().commit()
+            wire.answered("COMMIT")
 
-    class Tapped(sqlite3.Connection):
-        def cursor(self, factory: Any = tapped) -> Any:
-            return super().cursor(factory)
+        def rollback(self) -> None:
+            wire.ending("ROLLBACK")
+            super().rollback()
+            wire.answered("ROLLBACK")
 
+    if kind is sqlite3.Connection:  # the others are told their cursor with the call
+        tapped = _tapped_cursor(sqlite3.Cursor, wire)
+        Tapped.cursor = lambda self, factory=tapped: super(Tapped, self).cursor(factory)
     return Tapped
 
 
