@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
 from collections import defaultdict
 from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
@@ -370,6 +372,46 @@ class TestReadme:
         verbs = set(get_command(app).commands)  # type: ignore[attr-defined]  # a group, since it has several
 
         assert set(re.findall(r"`spark-batchintory ([\w-]+)", _page("README.md"))) == verbs
+
+
+class TestFaults:
+    """
+    docs/faults.md.
+    """
+
+    DATABASES = ("sqlite", "postgres", "maria")
+
+    @pytest.fixture
+    def collected(self) -> dict[str, list[str]]:
+        """
+        All tests there are, with what each is run with.
+        """
+        command = [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", "tests"]
+        listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240).stdout
+        found = defaultdict(list)
+        for path, name, run_with in re.findall(r"^(tests/[\w/]+\.py)::(?:\w+::)*(\w+)(.*)$", listed, re.MULTILINE):
+            found[f"{path}::{name}"].append(run_with)
+        return found
+
+    def test_every_fault_is_shown_on_every_database(self, collected: Mapping[str, list[str]]) -> None:
+        """
+        P1 to P8: each cell of the matrix names a test, and that one is run on the database of its column.
+        """
+        missing = []
+        rows = [row for row in _rows(_page("docs/faults.md")) if len(row) == 5]
+        for row in rows:
+            for database, cell in zip(self.DATABASES, row[2:], strict=True):
+                named = re.findall(r"`(tests/[^`]+)`", cell)
+                if not named and not cell.startswith("not tried"):
+                    missing.append((row[0], database))
+                missing += [(test, database) for test in named if not self._is_run(collected[test], database)]
+
+        assert len(rows) >= 40
+        assert missing == []
+
+    def _is_run(self, runs: list[str], database: str) -> bool:
+        elsewhere = any(other in run for run in runs for other in self.DATABASES)
+        return any(database in run for run in runs) or (bool(runs) and not elsewhere)
 
 
 class TestAllPages:
