@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check format bench soak pins clean
+.PHONY: help demo test check format bench soak mutants pins clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -18,7 +18,7 @@ demo: $(VENV)/.demo ## the main job on a year of real flights, from landing fold
 
 test: $(VENV)/.dev ## every test, on SQLite, PostgreSQL, MariaDB and Spark; README, docs and notebooks too
 	@.ci/find-mariadb
-	@.ci/find-pgbouncer
+	@.ci/find-program pgbouncer faketime
 	@$(WITH_JAVA) $(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## linters, formatting, types, direction of imports, docstrings
@@ -38,8 +38,12 @@ bench: $(VENV)/.dev ## the measurements of docs/performance.md
 
 soak: $(VENV)/.dev ## kill and stop workers on 100,000 items, then reconcile; SOAK_ARGS="--database sqlite --seed 7"
 	@.ci/find-mariadb
-	@.ci/find-pgbouncer
+	@.ci/find-program pgbouncer
 	@$(BIN)/python -m soak $(SOAK_ARGS)
+
+mutants: $(VENV)/.dev ## take out one guard at a time, and see the tests fail; MUTANTS_ARGS="--database sqlite" for a part
+	@.ci/find-mariadb
+	@$(BIN)/python -m mutants $(MUTANTS_ARGS)
 
 pins: $(VENV)/.dev ## renew constraints.txt: the newest versions that Python 3.10 and later can have
 	$(BIN)/python -m pip install --quiet uv
