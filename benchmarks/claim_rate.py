@@ -70,6 +70,9 @@ class Rates:
     alone: dict[str, float] = field(default_factory=dict)
 
 
+_PRELOADED = ["spark_batchintory.opening", "spark_batchintory.backends.sql_meta", "psycopg", "pymysql", "tenacity"]
+
+
 class Arena:
     """
     One database per contender on one kind of server, each with the meta table that a storm works through.
@@ -80,12 +83,15 @@ class Arena:
         for url in urls.values():
             make_meta_table(url, META_TABLE, claims * ITEMS_PER_CLAIM)
 
-    def storm(self, contender: str, *, processes: int = PROCESSES, counting: bool = False) -> list[Run]:
+    def storm(
+        self, contender: str, *, processes: int = PROCESSES, counting: bool = False, warm_up: int = 20
+    ) -> list[Run]:
         """
         Let `processes` processes work through the table once, as a new job, and check what they claimed.
         """
         self._storms += 1
-        storm = Storm(contender, self.urls[contender], f"storm {self._storms}", META_TABLE, ITEMS_PER_CLAIM, counting)
+        job = f"storm {self._storms}"
+        storm = Storm(contender, self.urls[contender], job, META_TABLE, ITEMS_PER_CLAIM, counting, warm_up)
         runs = _run(storm, processes)
         self._check(storm, runs)
         return runs
@@ -130,7 +136,7 @@ def _connection(url: str) -> Iterator[Any]:
 def _run(storm: Storm, processes: int) -> list[Run]:
     # Forked from one that has imported everything, and has neither connection nor thread: many start at once.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.claim_worker", "spark_batchintory.opening", "psycopg", "pymysql"])
+    context.set_forkserver_preload(["benchmarks.claim_worker", *_PRELOADED])
     barrier = context.Barrier(processes, timeout=START_SECONDS)
     pipes = [context.Pipe(duplex=False) for _ in range(processes)]
     workers = [

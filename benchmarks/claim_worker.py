@@ -16,8 +16,6 @@ from benchmarks.counting import Counter
 
 __all__ = ["Run", "Storm", "storm_worker"]
 
-WARM_UP_CLAIMS = 20
-
 
 @dataclass(frozen=True, slots=True)
 class Storm:
@@ -31,6 +29,7 @@ class Storm:
     meta_table: str
     items: int
     counting: bool = False
+    warm_up: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +72,7 @@ def storm_worker(storm: Storm, number: int, wait: Callable[[], object], answer: 
 def _take_part(storm: Storm, number: int, wait: Callable[[], object]) -> Run:
     counter = Counter.install() if storm.counting else Counter()
     session = open_session(storm.contender, storm.url, storm.meta_table)
-    _claim_all(session, f"warm-up {storm.job} {number}", storm.items, WARM_UP_CLAIMS)
+    _claim_all(session, f"warm-up {storm.job} {number}", storm.items, storm.warm_up)
     gc.collect()
     counter.reset()
     wait()

@@ -32,7 +32,7 @@ def _measure(url: str, claims: int, rounds: int) -> CrowdRates:
     least = dict.fromkeys((FEW, CROWD), 1.0)
 
     def rate(processes: int) -> float:
-        runs = arena.storm(OURS, processes=processes)
+        runs = arena.storm(OURS, processes=processes, warm_up=3)
         least[processes] = min(least[processes], min(run.claims for run in runs) * processes / claims)
         # Until the last batch was finished: that each worker looks once more and finds nothing is no claim.
         return claims / (max(run.finished for run in runs) - min(run.began for run in runs))

@@ -43,7 +43,7 @@ class Effort:
     bursts: int = 8
     finishes: int = 300
     rescues: int = 100
-    crowd_claims: int = 2000
+    crowd_claims: int = 4000
     crowd_storms: int = 5
 
     @classmethod

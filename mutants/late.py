@@ -85,7 +85,7 @@ MUTANTS = [
                 "Mark(2**62, now if oldest",
             ),
         ),
-        ("tests/test_horizons.py", f"{ITEMS}TestUncommittedRows"),
+        ("tests/test_horizons.py::TestPostgresql::test_an_idle_writer_in_another_database",),
         (POSTGRESQL,),
         "only PostgreSQL tells writers by number and time",
     ),

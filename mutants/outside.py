@@ -161,8 +161,6 @@ FORKS = [
             ),
         ),
         ("tests/test_handle.py::TestCopies::test_a_fork_after_acquiring",),
-        SERVERS,
-        "two processes on one SQLite handle go wrong only when they meet at the same lock",
     ),
     Mutant(
         "lock-of-the-parent",
@@ -189,7 +187,7 @@ SECRETS = [
         "password-in-an-error",
         "no secret in an error: what a driver says is masked",
         (Edit("backends/sql_errors.py", "{mask(str(origin), secrets).strip()}", "{str(origin).strip()}"),),
-        ("tests/test_connections.py", "tests/test_settings.py"),
+        ("tests/test_faults.py::TestConnections::test_what_a_driver_says_is_masked",),
     ),
 ]
 

@@ -609,6 +609,31 @@ class TestTables:
         assert lite.rows("SELECT COUNT(*) FROM inventory") == [0]
         assert drain(inventory, "filtered", meta_filter="item IS NOT NULL") == [[1, 3]]
 
+    def test_a_table_that_is_made_anew_between_claims(self, stage):
+        """
+        P1: a catalogue that is dropped and loaded again with other types is read as it is then, in the next claim.
+        """
+        stage.files(range(1, 40), "nightly")
+        inventory = stage.open()
+        for _ in range(12):  # often enough for a driver to prepare the statement
+            inventory.acquire_batch("daily", "nightly", batch_count=2).succeeded()
+        stage.execute("DROP TABLE nightly")
+        stage.files(range(1, 40), "nightly", uid="NUMERIC(20, 0) PRIMARY KEY", weight="VARCHAR(10)")
+
+        assert inventory.acquire_batch("daily", "nightly", batch_count=2).uids == [25, 26]
+
+    def test_uids_of_an_exact_column_are_read_again(self, stage):
+        """
+        P4: a uid is a whole number however the column is declared, in later attempts as in the first.
+        """
+        stage.files([1, 2, 3, 5, 90], "exact", uid="NUMERIC(20, 0) PRIMARY KEY")
+        inventory = stage.open()
+        for uids in ([1, 2], [3, 5], [90]):
+            inventory.acquire_batch("daily", "exact", batch_count=2).give_back()
+            again = inventory.acquire_batch("daily", "exact", batch_count=2)
+            assert (again.uids, again.attempt) == (uids, 2)
+            again.succeeded()
+
     def test_odd_names_are_only_names(self, stage):
         """
         Names and values are bound or quoted, never pasted: spaces, quotes, percent signs, reserved words.

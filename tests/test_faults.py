@@ -10,7 +10,14 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from spark_batchintory import BatchintoryError, CommitUnknown, InventoryUnavailable, LeaseLost, open_inventory
+from spark_batchintory import (
+    BatchintoryError,
+    ClaimConflict,
+    CommitUnknown,
+    InventoryUnavailable,
+    LeaseLost,
+    open_inventory,
+)
 from spark_batchintory.testing.servers import drop_database, fresh_database
 
 from .stage import LEASE, MINUTE, Line, Stage, Wire, broken, conflict, fast_forward
@@ -177,6 +184,23 @@ class TestConflicts:
         batch.succeeded()
 
         assert rows(stage) == [("succeeded", 1, 0)]
+
+    def test_who_has_waited_long_for_sqlite_asks_less_often(self, tmp_path, time):
+        """
+        P6: many that wait for the file leave the cores to the one that works; a few are as quick as ever.
+        """
+        with Stage(f"sqlite:///{tmp_path / 'held.db'}") as stage:
+            stage.files([1])
+            batch = acquire(stage.open())
+            stage.session().say("BEGIN IMMEDIATE")
+            time.slept.clear()
+
+            with pytest.raises(ClaimConflict):
+                stage.open().backend.beat(batch.id, batch.token, LEASE)
+
+        assert max(time.slept[:9]) <= 0.005
+        assert 0.02 < max(time.slept) <= 0.04
+        assert len(time.slept) < 1_500
 
     def test_what_can_never_work_is_not_tried_again(self, stage, time):
         """
@@ -408,6 +432,21 @@ class TestConnections:
         while error is not None:
             assert "s3cret" not in f"{error} {error!r}"
             error = error.__cause__ or error.__context__
+
+    def test_what_a_driver_says_is_masked(self, stage, time):
+        """
+        API: no secret in an exception, also if it is the driver or the server who quotes it.
+        """
+        wire = Wire()
+        inventory = stage.open(wire=wire)
+        acquire(inventory, "warm")
+        error = broken(stage.kind)
+        error.args = (*error.args[:-1], "connection postgresql://ann:s3cret-word@db/prod was refused")
+        wire.trouble = lambda said: error if "INTO inventory " in said else None
+
+        with pytest.raises(BatchintoryError, match="was refused") as caught:
+            acquire(inventory)
+        assert "s3cret" not in f"{caught.value} {caught.value!r}"
 
     def test_an_inventory_that_was_dropped_says_so(self, stage, time):
         """

@@ -610,7 +610,7 @@ class TestCopies:
                 text=True,
                 timeout=120,
             )
-            assert (done.stdout.split(), done.returncode) == (["child-ended", "LeaseLost", "4"], 0), done.stderr
+            assert (done.stdout.split(), done.returncode) == (["child-ended", "0", "LeaseLost", "4"], 0), done.stderr
             assert stage.rows("SELECT status, attempt FROM inventory ORDER BY id") == [("succeeded", 1), ("running", 1)]
 
 
@@ -624,8 +624,9 @@ with bi.open_inventory(sys.argv[1]) as inventory:
     child = os.fork()
     if child == 0:
         signal.alarm(30)
+        of_the_parent = inventory.backend.database.engine.pool.checkedin()
         batch.succeeded()
-        print("child-ended", flush=True)
+        print("child-ended", of_the_parent, flush=True)
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
     try:

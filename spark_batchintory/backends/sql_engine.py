@@ -14,6 +14,7 @@ with, which is not the server's.
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import sqlite3
@@ -43,6 +44,10 @@ IDLE_LIMIT = 60.0
 SQLITE_PAUSE = (0.0005, 0.005)
 """Seconds between two tries for SQLite's write lock, drawn at random: short enough for fairness, long enough that eight
 waiting processes leave the cores to the one that works."""
+
+_SQLITE_TRIES, _SQLITE_GROWTH = 10, 8
+"""After each so many tries in vain the pause grows by its first length, up to so many times: who has waited that long
+is one of many, and sixty-four who ask as often as eight would leave no core to the one that works."""
 
 _POSTGRESQL_LIMITS = (
     f"lock_timeout = {int(LOCK_WAIT * 1000)}",
@@ -376,14 +381,14 @@ def _begin_immediate(cursor: Any) -> None:
     """
     deadline = time.monotonic() + LOCK_WAIT
     cursor.execute("PRAGMA busy_timeout = 0")
-    while True:
+    for tries in itertools.count(1):
         try:
             cursor.execute("BEGIN IMMEDIATE")
         except sqlite3.OperationalError as error:
             # Python 3.10 has no error codes; of all that BEGIN can say, only BUSY speaks of a lock.
             if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
-            time.sleep(random.uniform(*SQLITE_PAUSE))
+            time.sleep(random.uniform(*SQLITE_PAUSE) * min(1 + tries // _SQLITE_TRIES, _SQLITE_GROWTH))
         else:
             break
     cursor.execute(_SQLITE_WAIT)
