@@ -4,6 +4,7 @@ Connections that are killed in a storm, that are not to be had, and servers that
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -31,6 +32,15 @@ pytestmark = pytest.mark.filterwarnings(
     "ignore:unclosed <socket:ResourceWarning",
     "ignore:Exception ignored in. <socket:pytest.PytestUnraisableExceptionWarning",
 )
+
+
+@pytest.fixture(autouse=True)
+def collected():
+    """
+    What the collector finds, it finds here.
+    """
+    yield
+    gc.collect()
 
 
 @pytest.fixture
