@@ -12,8 +12,9 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import parse_qs
 
@@ -56,6 +57,25 @@ _KEYS_IN_PATH = re.compile(r"[a-z0-9+.\-]+://[^/@]*:[^/]*@", re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Remembering:
+    """
+    A function that returns passwords, and the last few that it returned, which are secrets too.
+    """
+
+    function: Callable[[], str]
+    given: deque[str] = field(default_factory=lambda: deque(maxlen=4), compare=False)
+
+    def __call__(self) -> str:
+        """
+        A fresh password.
+        """
+        password = self.function()
+        if password not in self.given:
+            self.given.append(password)
+        return password
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Connection:
     """
     One inventory or meta table server, as told by `parse_connection`; equal values can share one engine.
@@ -94,12 +114,13 @@ class Connection:
         if url is None:
             return ()
         named = (value for name, values in _parameters(url).items() if is_secret_name(name) for value in values)
-        return tuple(filter(None, (url.password, *named)))
+        given = self.token.given if isinstance(self.token, Remembering) else ()
+        return tuple(filter(None, (url.password, *named, *given)))
 
     def __str__(self) -> str:
         url = self.sqlalchemy_url
         if url is not None:
-            return mask(url.render_as_string(hide_password=True))
+            return mask(url.render_as_string(hide_password=True), self.secrets)
         prefix = "delta+rs" if self.kind == "delta-rs" else self.kind
         return mask(f"{prefix}:{self.location or ''}")
 
@@ -223,7 +244,9 @@ def _sql_url(text: str, scheme: str, setting: str) -> URL:
         url: URL | None = make_url(text)
     except (ArgumentError, ValueError):
         url = None
-    if url is None or "@" in (url.host or ""):
+    # A password with a bare @ or / in it is taken for host and database, and would be shown as such.
+    is_torn = url is not None and "@" in (url.host or "") + (url.database or "") * (not scheme.startswith("sqlite"))
+    if url is None or is_torn:
         known = "" if scheme in _DRIVERS else f" Supported: {SUPPORTED}"
         raise ConfigurationError(
             f"{setting}: this URL can't be read; in user and password, special characters are percent-encoded.{known}"

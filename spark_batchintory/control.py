@@ -7,12 +7,15 @@ Each hands its order to the module that carries it out, which is loaded then.
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from .batch import BatchRow
 from .call import Call
+from .errors import ConfigurationError
+from .handle import storable
 from .inventory import InventoryBackend
+from .masking import mask
 from .meta import MetaTable
 from .publications import RoutedMeta
 
@@ -27,6 +30,7 @@ class Control:
 
     backend: InventoryBackend
     meta: RoutedMeta
+    _secrets: Iterable[str]
 
     def _prepare(self) -> None:
         """
@@ -39,6 +43,19 @@ class Control:
         The call that says nothing but what it is about.
         """
         raise NotImplementedError
+
+    def _stored(self, reason: str | None) -> str | None:
+        """
+        A reason as it is stored: what every database takes, without secrets.
+
+        Raises
+        ------
+        ConfigurationError
+            It is no text.
+        """
+        if reason is None or isinstance(reason, str):
+            return reason and storable(mask(reason, self._secrets))
+        raise ConfigurationError(f"reason must be text for people, not {reason!r}")
 
     def retry(
         self,
@@ -56,7 +73,7 @@ class Control:
 
         self._prepare()
         return steering.retry(
-            self.backend, job, status, meta_table_name=meta_table_name, reason=reason, dry_run=dry_run
+            self.backend, job, status, meta_table_name=meta_table_name, reason=self._stored(reason), dry_run=dry_run
         )
 
     def cancel(self, batch_id: int, *, reason: str | None = None) -> Answer[BatchRow]:
@@ -66,7 +83,7 @@ class Control:
         from . import steering
 
         self._prepare()
-        return steering.cancel(self.backend, batch_id, reason=reason)
+        return steering.cancel(self.backend, batch_id, reason=self._stored(reason))
 
     def pause(self, job: str, *, meta_table_name: str | None = None, reason: str | None = None) -> Answer[JobStatus]:
         """
@@ -75,7 +92,8 @@ class Control:
         from . import steering
 
         self._prepare()
-        return steering.pause(self.backend, self.meta, job, meta_table_name=meta_table_name, reason=reason)
+        how = {"meta_table_name": meta_table_name, "reason": self._stored(reason)}
+        return steering.pause(self.backend, self.meta, job, **how)
 
     def resume(self, job: str, *, meta_table_name: str | None = None, reason: str | None = None) -> Answer[JobStatus]:
         """
@@ -84,7 +102,8 @@ class Control:
         from . import steering
 
         self._prepare()
-        return steering.resume(self.backend, self.meta, job, meta_table_name=meta_table_name, reason=reason)
+        how = {"meta_table_name": meta_table_name, "reason": self._stored(reason)}
+        return steering.resume(self.backend, self.meta, job, **how)
 
     def redo(
         self,
@@ -106,7 +125,7 @@ class Control:
         from . import redoing
 
         self._prepare()
-        how = {"meta_table_name": meta_table_name, "reason": reason}
+        how = {"meta_table_name": meta_table_name, "reason": self._stored(reason)}
         return redoing.redo(self.backend, self.meta, job, uid_min, uid_max, **how, dry_run=dry_run)
 
     def mark_done(
@@ -146,6 +165,6 @@ class Control:
             meta_table_name=meta_table_name,
             meta_table_cols=meta_table_cols,
             meta_filter=meta_filter,
-            reason=reason,
+            reason=self._stored(reason),
             dry_run=dry_run,
         )

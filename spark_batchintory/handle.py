@@ -13,7 +13,7 @@ import json
 import logging
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import TracebackType
@@ -49,7 +49,7 @@ class Holder:
     backend: InventoryBackend
     heart: Heart
     identity: str
-    secrets: Sequence[str] = field(default=(), repr=False)
+    secrets: Iterable[str] = field(default=(), repr=False)
     released: Callable[[Batch], None] = lambda batch: None
     clock: Callable[[], float] = time.monotonic
 
@@ -308,7 +308,7 @@ class Batch(RecordedBatch):
         return [{"uid": file.uid, "item": file.item, "reason": file.reason} for file in self._skipped]
 
     def _masked(self, text: str | None) -> str | None:
-        return text and _cut(mask(text, self._held_by().secrets))
+        return text and storable(mask(text, self._held_by().secrets))
 
     def _tell_failure(self) -> None:
         row = self._row
@@ -350,9 +350,9 @@ def _error_text(error: object) -> str | None:
     return "".join(traceback.format_exception(error)).strip()
 
 
-def _cut(text: str) -> str:
+def storable(text: str) -> str:
     """
-    At most `ERROR_LENGTH` characters: the beginning and the end, which say most.
+    A text for people as it is stored, at most `ERROR_LENGTH` characters: the beginning and the end, which say most.
 
     Characters no database takes are replaced.
     """

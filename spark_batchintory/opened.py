@@ -12,7 +12,7 @@ import functools
 import logging
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -60,7 +60,7 @@ class Inventory(Overview, Control):
         settings: Settings,
         *,
         shared: bool,
-        secrets: tuple[str, ...] = (),
+        secrets: Iterable[str] = (),
     ) -> None:
         self.backend = backend
         self.meta = RoutedMeta(meta, backend)
@@ -264,6 +264,21 @@ class Inventory(Overview, Control):
                     del held[batch.id]
 
         return Holder(self.backend, self._heart, identity, self._secrets, release)
+
+    def _close_after_batches(self) -> None:
+        """
+        Close once nobody has a batch of it any more; until then their leases are extended.
+        """
+        held = self.held()
+        for batch in held:
+            weakref.finalize(batch, self._close_if_idle)
+        if not held:
+            self.close()
+
+    def _close_if_idle(self) -> None:
+        # Neither by `held`, whose lock this very thread may have, nor by its length, which may still count the dead.
+        if not any(batch() is not None for batch in self._held.valuerefs()):
+            self.close()
 
     def _prepare(self) -> None:
         """

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .connections import Connection, same_server
@@ -76,8 +76,8 @@ def configure(dot_env: str | os.PathLike[str] | None = None, settings: Mapping[s
     with _state.lock:
         former, _state.inventory = _state.inventory, None
         _state.settings, _state.dot_env, _state.given = loaded, dot_env, dict(settings or {})
-    if former is not None and not former.held():
-        former.close()
+    if former is not None:
+        former._close_after_batches()
 
 
 def current_inventory() -> Inventory:
@@ -131,8 +131,25 @@ def _opened(settings: Settings) -> Inventory:
         SqlMeta(meta_database),
         settings,
         shared=meta_database is database,
-        secrets=(*place.secrets, *meta_place.secrets),
+        secrets=_Secrets(place, meta_place, settings),
     )
+
+
+class _Secrets:
+    """
+    What must not be stored: gone through anew each time, since functions give new passwords.
+    """
+
+    def __init__(self, place: Connection, meta_place: Connection, settings: Settings) -> None:
+        self._places = place, meta_place
+        self._set = settings.INVENTORY_PASSWORD, settings.META_PASSWORD
+
+    def __iter__(self) -> Iterator[str]:
+        for place in self._places:
+            yield from place.secrets
+        for secret in self._set:  # also one for which a SQLite file has no use
+            if secret is not None:
+                yield secret.get_secret_value()
 
 
 def _database(place: Connection, isolation_level: str, settings: Settings) -> Any:

@@ -31,7 +31,7 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import URL, Engine
 
-from spark_batchintory.connections import Connection, parse_connection
+from spark_batchintory.connections import Connection, Remembering, parse_connection
 from spark_batchintory.errors import ConfigurationError
 
 __all__ = ["Settings", "inventory_connection", "load_settings", "meta_connection"]
@@ -303,7 +303,7 @@ def _with_token(connection: Connection, token: Token | None, setting: str) -> Co
         raise ConfigurationError(
             f"{setting} needs the URL of a database server: files, Delta tables and engines take no password from it"
         )
-    return replace(connection, token=token)
+    return replace(connection, token=Remembering(token))
 
 
 def _explicit(settings: Mapping[str, object]) -> dict[str, Any]:

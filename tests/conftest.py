@@ -20,6 +20,27 @@ from spark_batchintory.testing.servers import (
     postgres_server,
 )
 
+from .leftovers import Leftovers, resources
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """
+    Have every fixture set up under the eyes of what looks for leftovers.
+    """
+    config.pluginmanager.register(Leftovers(), "leftovers")
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """
+    No thread, descriptor or process is left after a test; set up first and torn down last of what belongs to it.
+    """
+    before = resources()
+    yield
+    left = request.config.pluginmanager.get_plugin("leftovers").left(before)
+    if left:
+        pytest.fail(f"left behind: {', '.join(left)}", pytrace=False)
+
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:

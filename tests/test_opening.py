@@ -4,6 +4,7 @@ Where inventory and meta table may be, what opening does and does not do, and wh
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -90,6 +91,25 @@ class TestConfigured:
         batch.succeeded()
 
         assert lite.rows("SELECT status FROM inventory") == ["succeeded"]
+
+    def test_reconfiguring_leaves_the_heart_of_a_held_batch_beating(self, lite, tmp_path):
+        """
+        API: a batch that is still held keeps its lease, and its inventory is closed with it.
+        """
+        lite.files([1, 2])
+        bi.configure(settings={"INVENTORY_CONN": lite.url, "LEASE": 1})
+        batch = bi.acquire_batch("daily", "files")
+        backend, closed = opening._state.inventory.backend, []
+        backend.close = lambda: closed.append(True) or type(backend).close(backend)
+        bi.configure(settings={"INVENTORY_CONN": f"sqlite:///{tmp_path / 'other.db'}"})
+        gc.collect()
+        extended, batch.lease_extended = threading.Semaphore(0), lambda until: extended.release()
+        assert all(extended.acquire(timeout=60) for _ in range(3))
+        assert closed == []
+        batch.succeeded()
+        del batch
+        gc.collect()
+        assert closed == [True]
 
     def test_a_refused_configuration_leaves_the_former(self, lite):
         """

@@ -446,7 +446,7 @@ class TestInventoryConnection:
         connection = inventory_connection(load_settings(settings={**given, "INVENTORY_TOKEN": token}))
 
         assert connection.url == make_url(POSTGRES)
-        assert connection.token is token
+        assert connection.token.function is token
 
     @pytest.mark.parametrize("conn", ["sqlite:///f.db", "delta:a.b.c", create_engine("postgresql+psycopg://h/d")])
     def test_token_without_a_login_is_refused(self, conn):
@@ -498,7 +498,7 @@ class TestMetaConnection:
         meta = meta_connection(load_settings(settings=given))
 
         assert meta.url == make_url(POSTGRES)
-        assert meta.token is token
+        assert meta.token.function is token
         assert (
             meta_connection(load_settings(settings={**given, "META_USER": None, "META_PASSWORD": None})).secrets == ()
         )
@@ -519,8 +519,10 @@ class TestMetaConnection:
         """
         given = {"INVENTORY_CONN": "postgresql://ann@h/d", "INVENTORY_TOKEN": token}
 
-        assert meta_connection(load_settings(settings=given)).token is token
-        assert meta_connection(load_settings(settings={**given, "META_TOKEN": other_token})).token is other_token
+        assert meta_connection(load_settings(settings=given)).token.function is token
+        assert (
+            meta_connection(load_settings(settings={**given, "META_TOKEN": other_token})).token.function is other_token
+        )
 
     def test_spark_and_empty(self):
         """

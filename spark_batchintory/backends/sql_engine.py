@@ -17,10 +17,12 @@ from __future__ import annotations
 import itertools
 import os
 import random
+import socket
 import sqlite3
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -144,15 +146,10 @@ class Database:
             What `sql_errors.translated` makes of the driver's error; nothing was written.
         """
         with self._connected(doing) as fairy:
-            try:
-                cursor = fairy.cursor()
+            with self._undoing(fairy, doing) as transaction:
                 if self.is_sqlite:
-                    _begin_immediate(cursor)
-                _limit(fairy, cursor)
-                yield Transaction(self, cursor, self._debug)
-            except BaseException as error:
-                self._undo(fairy, error)
-                raise self.ours(error, doing) from error
+                    _begin_immediate(transaction.cursor)
+                yield transaction
             self._commit(fairy, doing)
 
     @contextmanager
@@ -165,16 +162,11 @@ class Database:
         is_long
             They may take as long as reading a meta table takes.
         """
-        with self._connected(doing, sql_silence.SCAN_WAIT if is_long else None) as fairy:
-            try:
-                cursor = fairy.cursor()
-                _limit(fairy, cursor)
-                yield Transaction(self, cursor, self._debug)
-                if self.dialect.name == "postgresql":
-                    fairy.commit()  # after the pool's ROLLBACK psycopg would forget all statements it has prepared
-            except BaseException as error:
-                self._undo(fairy, error)
-                raise self.ours(error, doing) from error
+        silence = sql_silence.SCAN_WAIT if is_long else None
+        with self._connected(doing, silence) as fairy, self._undoing(fairy, doing) as transaction:
+            yield transaction
+            if self.dialect.name == "postgresql":
+                fairy.commit()  # after the pool's ROLLBACK psycopg would forget all statements it has prepared
 
     def close(self) -> None:
         """
@@ -183,6 +175,21 @@ class Database:
         if self._engine is not None and self.connection.engine is None:
             self._engine.dispose(close=self._process == os.getpid())
             self._engine = None
+
+    @contextmanager
+    def _undoing(self, fairy: Any, doing: str) -> Iterator[Transaction]:
+        cursor = None
+        try:
+            cursor = fairy.cursor()
+            _limit(fairy, cursor)
+            yield Transaction(self, cursor, self._debug)
+        except BaseException as error:
+            self._undo(fairy, error)
+            # An error that somebody keeps has this frame, and a cursor that is open keeps a SQLite file open.
+            if cursor is not None:
+                with suppress(Exception):
+                    cursor.close()
+            raise self.ours(error, doing) from error
 
     @contextmanager
     def taking_long(self, transaction: Transaction) -> Iterator[Transaction]:
@@ -223,10 +230,19 @@ class Database:
         try:
             return opening()
         except Exception as error:
+            _let_go(error)
             if self._is_drivers(error):
-                raise self.ours(error, doing) from error
-            choked = f"{type(error).__name__}: {mask(str(error), self.connection.secrets)}"
-        raise ConfigurationError(f"{doing}: connection {self.connection} cannot be used: {choked}")
+                ours = self.ours(error, doing)
+                if not self._quotes_secrets(error):
+                    raise ours from error
+            else:
+                choked = f"{type(error).__name__}: {mask(str(error), self.connection.secrets)}"
+                ours = ConfigurationError(f"{doing}: connection {self.connection} cannot be used: {choked}")
+        raise ours
+
+    def _quotes_secrets(self, error: Exception) -> bool:
+        told = "".join(traceback.format_exception(error))
+        return mask(told, self.connection.secrets) != mask(told)
 
     def _is_drivers(self, error: Exception) -> bool:
         if isinstance(error, BatchintoryError):
@@ -295,6 +311,10 @@ class Database:
         """
         if isinstance(error, BatchintoryError) or not isinstance(error, Exception):
             return error
+        if isinstance(error, UnicodeEncodeError):  # from a driver: a name, a filter or a value of the caller's
+            return ConfigurationError(
+                f"{doing}: half a surrogate pair ({error.object[:40]!r}) is no text to a database"
+            )
         if isinstance(error, self.dialect.loaded_dbapi.Error | sa.exc.SQLAlchemyError):
             return translated(error, self.dialect, doing, self.connection.secrets)
         return error
@@ -333,6 +353,23 @@ class Database:
         except ImportError as error:
             library, extra = _DRIVERS.get(url.get_driver_name(), (url.get_driver_name(), "all"))
             raise MissingDependencyError.of(library, extra, f"a connection to {url.get_backend_name()}") from error
+
+
+def _let_go(error: BaseException) -> None:
+    """
+    Drop what the frames hold in which a connection could not be made: its password, and its socket.
+
+    PyMySQL leaves that one open for as long as somebody keeps the error.
+    """
+    one: BaseException | None = error
+    known: set[int] = set()
+    while one is not None and id(one) not in known:
+        known.add(id(one))
+        for frame, _ in traceback.walk_tb(one.__traceback__):
+            if isinstance(left := frame.f_locals.get("sock"), socket.socket):
+                left.close()
+        traceback.clear_frames(one.__traceback__)
+        one = one.__cause__ or one.__context__
 
 
 def _psycopg_options(url: sa.URL) -> tuple[sa.URL, dict[str, Any]]:

@@ -240,7 +240,7 @@ class SqlMeta:
             inspector = sa.inspect(self.database.engine)
             schema, name = self._found(inspector, table)
             columns = {column["name"]: column for column in inspector.get_columns(name, schema=schema)}
-        except sa.exc.SQLAlchemyError as error:
+        except (sa.exc.SQLAlchemyError, UnicodeEncodeError) as error:
             raise self.database.ours(error, f"looking at meta table {table.name!r}") from error
         for role, wanted in table.cols.as_dict().items():
             if wanted is not None and wanted not in columns:

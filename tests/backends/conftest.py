@@ -131,13 +131,14 @@ def database(database_url: str) -> Iterator[RawSql]:
 
 
 @pytest.fixture
-def raw(database: RawSql, request: pytest.FixtureRequest) -> RawSql:
+def raw(database: RawSql, request: pytest.FixtureRequest) -> Iterator[RawSql]:
     """
     The store, read past the backend; emptied, or where the test is about making the tables, without them.
     """
     if "inventory" not in request.fixturenames or not database.empty():
         database.drop()
-    return database
+    yield database
+    database.engine.dispose()
 
 
 @pytest.fixture

@@ -120,6 +120,7 @@ def make_table(tables: Tables) -> Iterator[MakeTable]:
     """
     yield tables.make
     tables.drop()
+    tables.engine.dispose()
 
 
 @pytest.fixture
