@@ -167,6 +167,25 @@ def test_a_table_that_was_dropped(stage, table):
         assert rest(stage, table) == before
 
 
+def test_an_inventory_whose_uuid_is_gone(stage):
+    """
+    P5: a new uuid would make sinks take what was written for something else and write it again; whoever opens such an
+    inventory is told so, and nothing is written, until the row is back.
+    """
+    acquire(stage.open())
+    kept = stage.rows("SELECT id, schema_version, uuid, created FROM inventory_about")
+    stage.execute("DELETE FROM inventory_about")
+    before = stage.everything()
+
+    with pytest.raises(ConfigurationError, match="inventory_about"):
+        acquire(stage.open())
+    assert stage.everything() == before
+
+    row = dict(zip("ivuc", kept[0], strict=True))
+    stage.execute("INSERT INTO inventory_about (id, schema_version, uuid, created) VALUES (:i, :v, :u, :c)", **row)
+    acquire(stage.open())
+
+
 def test_a_meta_table_that_was_dropped(stage):
     """
     PROTOCOL, the same for the meta table: no batch is claimed and none is lost; one in hand can be ended; and it can be

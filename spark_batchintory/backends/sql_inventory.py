@@ -337,12 +337,23 @@ class SqlInventory:
                 self._tables.metadata.create_all(connection, checkfirst=True)
                 about = self._tables.about
                 if connection.execute(sa.select(about.c.id)).first() is None:
+                    self._refuse_lost_identity(connection)
                     now = connection.execute(sa.select(self.database.now_expression())).scalar_one()
                     connection.execute(
                         about.insert().values(id=1, schema_version=SCHEMA_VERSION, uuid=str(uuid.uuid4()), created=now)
                     )
         except sa.exc.SQLAlchemyError as error:
             raise self.database.ours(error, f"making the tables of inventory {self._table_name!r}") from error
+
+    def _refuse_lost_identity(self, connection: sa.Connection) -> None:
+        """
+        Refuse to give a new uuid to an inventory that has worked under another: sinks know its batches by it (P5).
+        """
+        if connection.execute(sa.select(self._tables.job.c.id)).first() is not None:
+            raise ConfigurationError(
+                f"inventory {self._table_name!r} holds jobs, but {self._tables.about.name!r} with its uuid is gone; "
+                "Delta sinks know by that uuid what was written: restore the table from a backup"
+            )
 
     def _refuse_foreign_table(self, connection: sa.Connection) -> None:
         inspector = sa.inspect(connection)
