@@ -9,6 +9,7 @@ where there is none, threads alone are looked at.
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import time
@@ -72,8 +73,10 @@ class Leftovers:
 
     def left(self, before: set[Any]) -> list[str]:
         """
-        What is there and was not `before`, in words; waits for what is about to end.
+        What is there and was not `before`, in words; waits for what is about to end, garbage included.
         """
+        if self._new(before):
+            gc.collect()
         deadline = time.monotonic() + GRACE
         while left := self._new(before):
             if time.monotonic() > deadline:

@@ -480,13 +480,13 @@ def large(tmp_path_factory):
 class TestLargeJobs:
     def test_memory_is_constant(self, large):
         """
-        Issue 4: the whole takes constant memory: far less than a list of the uids, let alone of the items.
+        P6: the whole takes constant memory: far less than a list of the uids, let alone of the items.
         """
         assert peak_of(lambda: found(large)) < 40_000_000
 
     def test_meta_rows_are_read_once(self, large):
         """
-        Issue 4: one ordered pass: no more pages than the rows fill.
+        P6: one ordered pass: no more pages than the rows fill.
         """
         inventory = large.open()
         pages = []
@@ -526,7 +526,7 @@ class TestByTheWay:
 
     def test_everything_is_found_within_a_documented_number_of_acquires(self, lite):
         """
-        Issue 4: of R items claimed, everything is looked at within 2 R / 16,384 acquires that find nothing else to do
+        P1: of R items claimed, everything is looked at within 2 R / 16,384 acquires that find nothing else to do
         (and one that is left of the round before).
         """
         lite.files(range(0, 200_000, 2))

@@ -464,7 +464,7 @@ class TestIdsWithoutARow:
 
 class TestTenThousand:
     """
-    Issue 4: 10,000 rolled-back ids are closed within 50 acquires.
+    P1: 10,000 rolled-back ids are closed within 50 acquires.
     """
 
     def test_in_one_piece(self, server):
