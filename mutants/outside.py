@@ -174,13 +174,19 @@ SECRETS = [
     Mutant(
         "password-that-is-stored",
         "no secret is stored: what a failure says is masked",
-        (Edit("handle.py", "_cut(mask(text, self._held_by().secrets))", "_cut(text)"),),
+        (Edit("handle.py", "storable(mask(text, self._held_by().secrets))", "storable(text)"),),
         ("tests/test_handle.py::TestFailed::test_no_password_that_is_named_is_stored",),
     ),
     Mutant(
         "password-that-is-cut",
         "no secret is stored: a text is masked before it is cut, since half a secret is not recognised",
-        (Edit("handle.py", "_cut(mask(text, self._held_by().secrets))", "mask(_cut(text), self._held_by().secrets)"),),
+        (
+            Edit(
+                "handle.py",
+                "storable(mask(text, self._held_by().secrets))",
+                "mask(storable(text), self._held_by().secrets)",
+            ),
+        ),
         ("tests/test_handle.py::TestFailed::test_no_password_that_is_named_is_stored",),
     ),
     Mutant(
