@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -85,7 +87,8 @@ class Leftovers:
         return []
 
     def _new(self, before: set[Any]) -> set[Any]:
-        return {one for one in resources() - before - self._standing if not isinstance(one, int) or _is_ours(one)}
+        new = resources() - before - self._standing
+        return {one for one in new if (_is_ours(one) if isinstance(one, int) else not _is_sparks(one))}
 
 
 def _is_ours(process: int) -> bool:
@@ -98,6 +101,18 @@ def _is_ours(process: int) -> bool:
         return False
     parent = int(state.rpartition(")")[2].split()[1])
     return parent == os.getpid() and process != resource_tracker._resource_tracker._pid
+
+
+def _is_sparks(one: Any) -> bool:
+    """
+    Whether it is a connection to the JVM of the Spark session, which keeps those it ever needed at once.
+    """
+    pyspark = sys.modules.get("pyspark")
+    if pyspark is None or pyspark.SparkContext._gateway is None or not (isinstance(one, tuple) and "socket" in one[1]):
+        return False
+    with suppress(OSError), socket.socket(fileno=os.dup(int(one[0]))) as copy:
+        return copy.family != socket.AF_UNIX and copy.getpeername()[0] in ("127.0.0.1", "::1", "::ffff:127.0.0.1")
+    return False
 
 
 def _told(one: Any) -> str:

@@ -465,6 +465,29 @@ class TestScope:
                 inventory.acquire_batch("daily", "files", meta_filter=condition)
         assert stage.rows("SELECT COUNT(*) FROM inventory") == [0]
 
+    @pytest.mark.parametrize(
+        "condition", ["1=1) OR (1=1", "1=1 OR (1=1", "weight > 0)", "item = ')' OR uid = 1) OR (1=1"]
+    )
+    def test_a_filter_cannot_leave_its_parentheses(self, stage, condition):
+        """
+        P2: a filter that closes our parenthesis would take the bounds of the range out of force.
+        """
+        stage.files([1, 2, 3])
+        inventory = stage.open()
+        with pytest.raises(ConfigurationError, match="parentheses do not match"):
+            inventory.acquire_batch("daily", "files", meta_filter=condition, batch_count=1)
+        assert stage.rows("SELECT COUNT(*) FROM inventory") == [0]
+
+    @pytest.mark.parametrize(
+        "condition", ["item <> ':)' /* ( */", "(uid = 1) OR (uid IN (2, 3)) -- :-(", "item <> '('"]
+    )
+    def test_parentheses_in_quotes_and_comments_are_none(self, stage, condition):
+        """
+        P1: a filter that is one is taken.
+        """
+        stage.files([1, 2, 3])
+        assert drain(stage.open(), "daily", meta_filter=condition, batch_count=2) == [[1, 2], [3]]
+
     def test_a_filter_cannot_smuggle_in_statements(self, stage):
         """
         Names and values are bound or quoted: a filter is one condition.

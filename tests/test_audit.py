@@ -466,14 +466,23 @@ class TestForms:
 
 
 @pytest.fixture(scope="module")
-def large(tmp_path_factory):
+def large_url(tmp_path_factory):
     """
     300,000 files in SQLite, claimed in batches of 3,000.
     """
     with Stage(f"sqlite:///{tmp_path_factory.mktemp('large') / 'large.db'}") as stage:
         stage.files(range(0, 600_000, 2))
+        drain(stage.open(), "daily", batch_count=3_000)
+    return stage.url
+
+
+@pytest.fixture
+def large(large_url):
+    """
+    These files, and an inventory of the test's own.
+    """
+    with Stage(large_url) as stage:
         stage.inventory = stage.open()
-        drain(stage.inventory, "daily", batch_count=3_000)
         yield stage
 
 

@@ -357,9 +357,9 @@ class Database:
 
 def _let_go(error: BaseException) -> None:
     """
-    Drop what the frames hold in which a connection could not be made: its password, and its socket.
+    Drop what the frames hold in which a connection could not be made.
 
-    PyMySQL leaves that one open for as long as somebody keeps the error.
+    That is its password, and its socket, which PyMySQL leaves open for as long as somebody keeps the error.
     """
     one: BaseException | None = error
     known: set[int] = set()
