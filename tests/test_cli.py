@@ -178,7 +178,7 @@ class TestVerbs:
 
     def test_mark_done_of_a_job_that_never_ran(self, url):
         """
-        Issue: "done up to uid N" is also how one comes from another system.
+        API: "done up to uid N" is also how one comes from another system.
         """
         table = ("--meta-table-name", "files", "--meta-table-cols", "uid=id,item=path,weight=size")
 

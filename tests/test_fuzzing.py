@@ -176,7 +176,7 @@ any_text = st.one_of(
 
 def test_names_of_jobs_and_what_people_write(fuzzed):
     """
-    Issue: names of jobs and executions, reasons, errors and results are stored and found as they were, or refused.
+    API: names of jobs and executions, reasons, errors and results are stored and found as they were, or refused.
     """
 
     @cases(fuzzed.kind, 0.7)
@@ -256,7 +256,7 @@ garbage = st.one_of(
 
 def test_filters(fuzzed):
     """
-    Issue: what a filter keeps is what the database itself finds; what it does not take is refused; and no text of a
+    API: what a filter keeps is what the database itself finds; what it does not take is refused; and no text of a
     filter writes anything.
     """
     meta = fuzzed.ask("SELECT * FROM files ORDER BY uid")
@@ -296,7 +296,7 @@ def found_by(fuzzed: Fuzzed, condition: str) -> list[int] | None:
 
 def test_names_of_tables_and_columns(fuzzed):
     """
-    Issue: any table and any columns that the database can make are read as they are; names are never SQL.
+    API: any table and any columns that the database can make are read as they are; names are never SQL.
     """
     engine = sa.create_engine(fuzzed.stage.url)
 
@@ -418,7 +418,7 @@ def cut(weights: list[Any], limit: Fraction) -> list[list[int]]:
 
 def test_weights(fuzzed):
     """
-    Issue: batches are cut and weighed as exact fractions are; what is no weight goes alone, what is no limit is
+    API: batches are cut and weighed as exact fractions are; what is no weight goes alone, what is no limit is
     refused.
     """
     kind = "" if fuzzed.kind == "sqlite" else "NUMERIC(38, 9)"
@@ -461,7 +461,7 @@ DRIVERS |= {"mariadb": "mariadb+pymysql", "postgresql+psycopg": "postgresql+psyc
 @given(st.sampled_from(sorted(DRIVERS)), words, passwords, hosts, st.integers(1, 65535), words, st.booleans())
 def test_urls_that_are_valid(scheme, user, password, host, port, database, is_jdbc):
     """
-    Issue: whatever the password, the parts of a URL arrive as they were written, and the password is not shown.
+    API: whatever the password, the parts of a URL arrive as they were written, and the password is not shown.
     """
     spelled = quote(password, safe="")
     url = f"{scheme}://{user}:{spelled}@{host}:{port}/{database}"
@@ -493,7 +493,7 @@ def test_urls_that_are_valid(scheme, user, password, host, port, database, is_jd
 )
 def test_urls_that_are_none(text, setting):
     """
-    Issue: any text is a connection or a `ConfigurationError` that does not quote it.
+    API: any text is a connection or a `ConfigurationError` that does not quote it.
     """
     refusal = None
     try:
@@ -513,7 +513,7 @@ FILE_NAMES = ["a b.db", "ä.db", "a%b.db", "a:b.db", "a;b.db", "a'b.db", 'a"b.db
 @pytest.mark.parametrize("name", FILE_NAMES)
 def test_files_of_any_name_are_opened(tmp_path, name):
     """
-    Issue: a URL of SQLite leads to the file that it names, and a URL that leads nowhere is an error of ours.
+    API: a URL of SQLite leads to the file that it names, and a URL that leads nowhere is an error of ours.
     """
     path = tmp_path / name
     with closing(sqlite3.connect(path)) as connection, connection:
@@ -530,7 +530,7 @@ def test_files_of_any_name_are_opened(tmp_path, name):
 )
 def test_names_of_inventories(sql_url, name):
     """
-    Issue: an inventory's tables may have any name the database takes; another is an error of ours, and no table is
+    API: an inventory's tables may have any name the database takes; another is an error of ours, and no table is
     left half-made.
     """
     with Stage(sql_url) as stage:

@@ -33,7 +33,7 @@ def leftovers(monkeypatch):
 class TestLeaks:
     def test_a_thread(self, leftovers):
         """
-        Issue: a thread that goes on after a test is named.
+        API: a thread that goes on after a test is named.
         """
         before, end = resources(), threading.Event()
         thread = threading.Thread(target=end.wait, name="forgotten")
@@ -45,7 +45,7 @@ class TestLeaks:
 
     def test_a_file(self, leftovers, tmp_path):
         """
-        Issue: a file that stays open is named, also if it took the number of one that was closed.
+        API: a file that stays open is named, also if it took the number of one that was closed.
         """
         with open(tmp_path / "closed", "w") as closed:
             before, number = resources(), closed.fileno()
@@ -57,7 +57,7 @@ class TestLeaks:
 
     def test_a_connection(self, leftovers, tmp_path):
         """
-        Issue: connections are found, those of SQLite by their files and those of servers by their sockets.
+        API: connections are found, those of SQLite by their files and those of servers by their sockets.
         """
         before = resources()
         with closing(sqlite3.connect(tmp_path / "test.db")) as connection:
@@ -69,7 +69,7 @@ class TestLeaks:
 
     def test_a_process(self, leftovers):
         """
-        Issue: a child that lives on is named, and so is one that ended and that nobody waited for.
+        API: a child that lives on is named, and so is one that ended and that nobody waited for.
         """
         before = resources()
         with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
@@ -128,7 +128,7 @@ def test_leaves_nothing(url):
 
 def test_a_test_that_leaves_something_fails(tmp_path):
     """
-    Issue: the fixture itself: red for the test that leaves something and for no other, and a server of the run that a
+    API: the fixture itself: red for the test that leaves something and for no other, and a server of the run that a
     test starts in its middle is none of that test's.
     """
     (tmp_path / "test_leaking.py").write_text(LEAKING)

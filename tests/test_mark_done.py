@@ -51,7 +51,7 @@ def acts(stage):
 class TestWhatIsUnclaimed:
     def test_a_job_begins_where_another_system_left_off(self, stage, inventory):
         """
-        Issue: "done up to uid N" of a job that never ran; the next acquire takes what lies above.
+        API: "done up to uid N" of a job that never ran; the next acquire takes what lies above.
         """
         (row,) = mark(inventory, None, 6, reason="came from Airflow")
 
@@ -81,7 +81,7 @@ class TestWhatIsUnclaimed:
 
     def test_columns_and_filter_are_recorded_with_the_job(self, stage):
         """
-        Issue: later calls must agree with what was said when the job was marked.
+        API: later calls must agree with what was said when the job was marked.
         """
         stage.execute("CREATE TABLE landed (id INTEGER PRIMARY KEY, path VARCHAR(90), size INTEGER)")
         stage.execute("INSERT INTO landed VALUES (1, 'a', 5), (2, 'b', 6), (3, 'c', 7), (4, 'd', 8)")
@@ -341,7 +341,7 @@ class TestWhatWasPassedOver:
 
     def test_is_opened_again_by_a_redo(self, stage, late):
         """
-        Issue: "redo of such a range reopens it".
+        API: "redo of such a range reopens it".
         """
         (done,) = late.mark_done("daily", 1, 5)
 

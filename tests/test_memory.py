@@ -95,7 +95,7 @@ def cycle(stage: Stage) -> tuple[bi.Inventory, Callable[[int], object]]:
 
 def test_acquires_leave_nothing(stage):
     """
-    Issue: 10,000 acquires and ends (2,000 on the servers) keep memory flat, with heartbeats, retries and looks.
+    P6: 10,000 acquires and ends (2,000 on the servers) keep memory flat, with heartbeats, retries and looks.
     """
     inventory, work = cycle(stage)
     assert growth(work, ACQUIRES[stage.kind]) < BLOCKS_EACH
@@ -196,7 +196,7 @@ def test_warnings_are_remembered_within_bounds(tmp_path):
 
 def test_a_thousand_inventories_leave_nothing(tmp_path):
     """
-    Issue: opened, used and closed a thousand times: no thread, no descriptor, and less than a block each.
+    API: opened, used and closed a thousand times: no thread, no descriptor, and less than a block each.
     """
     with Stage(f"sqlite:///{tmp_path / 'test.db'}") as stage:
         stage.files(range(1, 1_201))

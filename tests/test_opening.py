@@ -178,7 +178,7 @@ class TestConfigured:
 class TestOpening:
     def test_nothing_is_opened_before_it_is_used(self):
         """
-        Issue: engines are opened when used, not at import and not by `open_inventory`.
+        API: engines are opened when used, not at import and not by `open_inventory`.
         """
         for url in (
             "postgresql://ann@nowhere.invalid/x",
@@ -200,7 +200,7 @@ class TestOpening:
 
     def test_several_inventories_in_one_process(self, stage, tmp_path):
         """
-        Issue: each has its own progress, be it another database or another table name in the same one.
+        API: each has its own progress, be it another database or another table name in the same one.
         """
         stage.files(range(1, 7))
         other = f"sqlite:///{tmp_path / 'other.db'}"
@@ -248,7 +248,7 @@ class TestTwoDatabases:
 
     def test_a_batch_from_claim_to_retry(self, pair):
         """
-        Issue: meta and inventory may be two databases of different kinds; everything else is as in one.
+        API: meta and inventory may be two databases of different kinds; everything else is as in one.
         """
         place, meta = pair
         with bi.open_inventory(place.url, meta.url) as inventory:

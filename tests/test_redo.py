@@ -645,7 +645,7 @@ def finished(inventory, count, size=3):
 class TestCost:
     def test_is_a_statement_per_thousand(self, stage):
         """
-        Issue, "Speed": thousands of batches are queued by one INSERT per thousand; nothing is said once per row.
+        P6: thousands of batches are queued by one INSERT per thousand; nothing is said once per row.
         """
         wire = Wire()
         inventory = stage.open(wire=wire)
@@ -679,7 +679,7 @@ class TestCost:
 
 def test_a_hundred_thousand_on_sqlite(tmp_path):
     """
-    Issue, "Speed": redo of 10⁵ batches.
+    P6: redo of 10⁵ batches.
     """
     with Stage(f"sqlite:///{tmp_path / 'many.db'}") as stage:
         wire = Wire()

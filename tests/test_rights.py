@@ -261,7 +261,7 @@ def late_table(house: House) -> None:
 @pytest.mark.usefixtures("late_table")
 def test_each_role_does_all_that_is_its_own(house, role):
     """
-    Issue: with exactly the grants of the page every verb of a role works.
+    API: with exactly the grants of the page every verb of a role works.
     """
     job = begun(house)
     with house.acting(role) as inventory:
@@ -277,7 +277,7 @@ def test_each_role_does_all_that_is_its_own(house, role):
 )
 def test_nobody_does_what_is_above_its_station(house, role, verb):
     """
-    Issue: a verb that a role has no right to is a `ConfigurationError` that says so, and nothing is written.
+    API: a verb that a role has no right to is a `ConfigurationError` that says so, and nothing is written.
     """
     job = begun(house)
     if verb == "resume":
@@ -308,7 +308,7 @@ def audits_something_late(inventory: Any, house: House, job: str) -> None:
 
 def test_an_operator_does_not_publish(house):
     """
-    Issue: that a batch succeeded is said by workers; the operator's claim is not meant, and its success is refused.
+    API: that a batch succeeded is said by workers; the operator's claim is not meant, and its success is refused.
     """
     job = begun(house)
     with house.acting("operator") as inventory:
@@ -335,7 +335,7 @@ PARTS = ("_about", "_job", "_attempt", "_publication", "_gap", "_act")
 @pytest.mark.usefixtures("late_table")
 def test_no_privilege_is_there_for_nothing(house, role):
     """
-    Issue: least privilege: without any one of its grants a role cannot do all that is its own.
+    API: least privilege: without any one of its grants a role cannot do all that is its own.
     """
     listed = [one for statement in house.roles for one in privileges(statement) if one.role.endswith(f"_{role}")]
     single = [one for one in listed if not one.what.startswith("bi_")]

@@ -244,7 +244,7 @@ def _raised() -> Exception:
 
 def test_nothing_shows_a_password_that_works(place, logs):
     """
-    Issue: not in a repr, an answer, HTML, a pickle, a log at the lowest level, a warning, nor in any row of any table.
+    API: not in a repr, an answer, HTML, a pickle, a log at the lowest level, a warning, nor in any row of any table.
     """
     if not place.opens:
         return
@@ -264,7 +264,7 @@ def test_nothing_shows_a_password_that_works(place, logs):
 
 def test_nothing_shows_a_password_when_all_fails(place, logs):
     """
-    Issue: not in an error, its causes and contexts, nor in a log, when the server is away or refuses the login.
+    API: not in an error, its causes and contexts, nor in a log, when the server is away or refuses the login.
     """
     told = [failure(broken) for broken in _broken(place)]
     assert [text for text in told if seen(text)] == []
@@ -273,7 +273,7 @@ def test_nothing_shows_a_password_when_all_fails(place, logs):
 
 def test_nothing_shows_a_password_that_stands_where_none_belongs(place):
     """
-    Issue: an error of a driver that quotes what it choked on is told masked, and does not hang on ours.
+    API: an error of a driver that quotes what it choked on is told masked, and does not hang on ours.
     """
     conn = place.settings["INVENTORY_CONN"]
     if place.form in ("from a function", "as a JDBC property", ""):  # nobody knows it yet; or we read all parameters
@@ -310,7 +310,7 @@ def _broken(place: Place) -> Iterator[dict[str, Any]]:
 
 def test_settings_that_are_refused_do_not_show_what_was_given(place):
     """
-    Issue: a connection that cannot be read, and a setting that does not fit, are refused without being quoted.
+    API: a connection that cannot be read, and a setting that does not fit, are refused without being quoted.
     """
     told = []
     for wrong in (
@@ -330,7 +330,7 @@ def test_settings_that_are_refused_do_not_show_what_was_given(place):
 
 def test_the_command_line_shows_none(place, monkeypatch, capsys, tmp_path):
     """
-    Issue: neither output of any verb, be it done, refused, or without a server.
+    API: neither output of any verb, be it done, refused, or without a server.
     """
     if place.form not in ("", "in its place", "as a setting") or "INVENTORY_TOKEN" in place.settings:
         return
@@ -359,7 +359,7 @@ def said(settings: dict[str, Any], monkeypatch: Any, *arguments: str) -> str:
 
 def test_a_process_of_its_own_shows_none(tmp_path):
     """
-    Issue: the command as it is run, with a dotenv file that holds the password and a server that is not there.
+    API: the command as it is run, with a dotenv file that holds the password and a server that is not there.
     """
     (tmp_path / "env").write_text(
         f"SPARK_BATCHINTORY_INVENTORY_CONN='mysql://ann:{quote(SECRET, safe='')}@nowhere.invalid:1/d?x={_q(SECRET)}'\n"
