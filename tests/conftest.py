@@ -21,6 +21,7 @@ from spark_batchintory.testing.servers import (
 )
 
 from .leftovers import Leftovers, resources
+from .processes import Nursery
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -99,3 +100,22 @@ def _started(server: Callable[[], AbstractContextManager[str]]) -> Iterator[str]
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI=true asks for all servers: {error}")
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def nursery() -> Iterator[Nursery]:
+    """
+    What processes are forked from, started once per run.
+    """
+    opened = Nursery()
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def young(nursery: Nursery) -> Iterator[Nursery]:
+    """
+    The nursery, left empty.
+    """
+    yield nursery
+    nursery.empty()

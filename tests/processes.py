@@ -14,8 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -138,28 +136,23 @@ class Nursery(Channel):
         self._children.append(Child(ours, self.hear(), self))
         return self._children[-1]
 
-    def close(self) -> None:
+    def empty(self) -> None:
         """
-        End every process that is left, and the one they come from.
+        End every process that is left.
         """
         for child in self._children:
             if child._status is None:
                 os.kill(child.pid, signal.SIGKILL)
                 child.ended()
+        self._children.clear()
+
+    def close(self) -> None:
+        """
+        End every process that is left, and the one they come from.
+        """
+        self.empty()
         super().close()
         self._process.wait(timeout=_LIMIT)
-
-
-@contextmanager
-def nursery() -> Iterator[Nursery]:
-    """
-    A nursery, empty again at the end.
-    """
-    opened = Nursery()
-    try:
-        yield opened
-    finally:
-        opened.close()
 
 
 def _serve(door: socket.socket) -> None:

@@ -15,21 +15,11 @@ import pytest
 from spark_batchintory import open_inventory
 from spark_batchintory.retrying import LOSS_LIMIT
 
-from .processes import nursery
 from .promises import Record, assert_sound
 from .stage import Stage
 
 LEASE = 0.4
 ROUNDS = 1000
-
-
-@pytest.fixture(scope="module")
-def young():
-    """
-    What processes are forked from.
-    """
-    with nursery() as opened:
-        yield opened
 
 
 @pytest.fixture

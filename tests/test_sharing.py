@@ -12,21 +12,11 @@ import pytest
 
 from spark_batchintory import open_inventory
 
-from .processes import nursery
 from .promises import Record, assert_sound
 from .stage import Stage
 
 WORKERS = 16
 CONFIGURATION, LOST = "ConfigurationError", "LeaseLost"
-
-
-@pytest.fixture(scope="module")
-def young():
-    """
-    What processes are forked from.
-    """
-    with nursery() as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -13,22 +13,12 @@ import pytest
 from spark_batchintory import InventoryUnavailable, open_inventory
 from spark_batchintory.backends import sql_engine
 
-from .processes import nursery
 from .promises import assert_sound
 from .stage import Stage, fast_forward
 
 LEASE = 0.3
 WRITES = ["succeeded", "failed", "give_back", "beat", "check"]
 IDLE = 1.0
-
-
-@pytest.fixture(scope="module")
-def young():
-    """
-    What processes are forked from.
-    """
-    with nursery() as opened:
-        yield opened
 
 
 @pytest.fixture
