@@ -14,6 +14,7 @@ from typing import Any
 import nbformat
 import psutil
 import pytest
+from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
 from traitlets.config import Config
 
@@ -153,6 +154,7 @@ def notebook_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookR
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
         patch.setenv("PYSPARK_PYTHON", sys.executable)
+        ensure_event_loop()  # of this thread, which the client would make with its first notebook, and keep
         yield NotebookRun(folder)
 
 
