@@ -216,7 +216,7 @@ def test_a_lock_is_not_waited_for_for_ever(stage, pooled, monkeypatch):
     """
     PROTOCOL, transaction pooling: a worker frozen in its turn does not hang the others: they give up and say so.
     """
-    monkeypatch.setattr(sql_engine, "_POSTGRESQL_LIMITS", ("lock_timeout = 200",))
+    monkeypatch.setattr(sql_engine, "LOCK_WAIT", 0.2)
     stage.files(range(4))
     with bi.open_inventory(pooled) as inventory:
         batch = inventory.acquire_batch("daily", "files", batch_count=1, heartbeat=False)

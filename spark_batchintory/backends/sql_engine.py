@@ -51,10 +51,6 @@ _SQLITE_TRIES, _SQLITE_GROWTH = 10, 8
 """After each so many tries in vain the pause grows by its first length, up to so many times: who has waited that long
 is one of many, and sixty-four who ask as often as eight would leave no core to the one that works."""
 
-_POSTGRESQL_LIMITS = (
-    f"lock_timeout = {int(LOCK_WAIT * 1000)}",
-    f"idle_in_transaction_session_timeout = {int(IDLE_LIMIT * 1000)}",
-)
 _POOLED = "batchintory_pooled"
 """Key in a connection's record: its sessions change from transaction to transaction."""
 
@@ -465,8 +461,8 @@ def _limit(fairy: Any, cursor: Any) -> None:
 
 def _set_limits(cursor: Any, scope: str) -> None:
     # By SET, which takes no snapshot, as a SELECT of set_config() would: the lock must come before that (DESIGN 5).
-    for limit in _POSTGRESQL_LIMITS:
-        cursor.execute(f"SET {scope} {limit}")
+    for name, seconds in (("lock_timeout", LOCK_WAIT), ("idle_in_transaction_session_timeout", IDLE_LIMIT)):
+        cursor.execute(f"SET {scope} {name} = {int(seconds * 1000)}")
 
 
 def _set_up_mysql(connection: Any, record: Any) -> None:
