@@ -93,6 +93,7 @@ def cycle(stage: Stage) -> tuple[bi.Inventory, Callable[[int], object]]:
     return inventory, work
 
 
+@pytest.mark.timeout(900)  # 10,000 commits wait for the disk
 def test_acquires_leave_nothing(stage):
     """
     P6: 10,000 acquires and ends (2,000 on the servers) keep memory flat, with heartbeats, retries and looks.
