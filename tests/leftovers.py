@@ -105,8 +105,12 @@ def _is_ours(process: int) -> bool:
 
 def _is_sparks(one: Any) -> bool:
     """
-    Whether it is a connection to the JVM of the Spark session, which keeps those it ever needed at once.
+    Whether it is the Spark session's: a connection to its JVM, which keeps those it ever needed at once, or a jar.
+
+    Spark puts its jars on Python's path, and `importlib.metadata` keeps open what it has looked into.
     """
+    if isinstance(one, tuple) and "/userFiles-" in one[1]:
+        return True
     pyspark = sys.modules.get("pyspark")
     if pyspark is None or pyspark.SparkContext._gateway is None or not (isinstance(one, tuple) and "socket" in one[1]):
         return False
