@@ -22,14 +22,15 @@ class Journal:
     """
 
     def __init__(self, path: Path) -> None:
-        self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+        self._path = path
 
     def note(self, event: str, **facts: Any) -> None:
         """
         Write down that `event` happened now.
         """
         line = json.dumps({"event": event, "pid": os.getpid(), "at": time.monotonic(), **facts})
-        os.write(self._file, f"\n{line}\n".encode())
+        with self._path.open("ab", buffering=0) as file:
+            file.write(f"\n{line}\n".encode())
 
 
 class Tail:

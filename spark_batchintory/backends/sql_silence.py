@@ -87,6 +87,7 @@ def _bound_psycopg(connection: Any, record: Any) -> None:
     # Exchanged and not asked for: whoever listens to `do_connect` may have made the connection.
     kind: Any = type(connection)
     connection.__class__ = _bounded(kind)
+    _limit_psycopg(connection, REPLY_WAIT)
 
 
 @functools.cache
@@ -96,8 +97,6 @@ def _bounded(kind: Any) -> Any:
     """
 
     class Connection(kind):  # type: ignore[misc]  # known when it runs
-        silence = REPLY_WAIT
-
         def wait(self, gen: Any, *args: Any, **kwargs: Any) -> Any:
             return super().wait(_heard(gen, self), *args, **kwargs)
 
