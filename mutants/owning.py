@@ -11,7 +11,8 @@ __all__ = ["MUTANTS"]
 CONTRACT = "tests/backends/test_sql_inventory.py::TestSqlInventory::"
 FAULTS = "tests/backends/test_sql_faults.py::"
 
-STATEMENTS, ENGINE = "backends/sql_statements.py", "backends/sql_engine.py"
+STATEMENTS = "backends/sql_statements.py"
+ENGINE, SESSIONS = "backends/sql_engine.py", "backends/sql_sessions.py"
 INVENTORY, SCHEMA, STEP = "backends/sql_inventory.py", "backends/sql_schema.py", "backends/sql_step.py"
 
 _IS_SERIAL = "SQLite has one writer at a time, whatever a statement says; its lock is BEGIN IMMEDIATE"
@@ -98,7 +99,7 @@ LOCKS = [
     Mutant(
         "turn-begins-late",
         "P2: on SQLite a turn takes the file's lock before it reads",
-        (Edit(ENGINE, 'cursor.execute("BEGIN IMMEDIATE")', 'cursor.execute("BEGIN")'),),
+        (Edit(SESSIONS, 'cursor.execute("BEGIN IMMEDIATE")', 'cursor.execute("BEGIN")'),),
         (f"{FAULTS}test_workers_of_a_job_wait_for_their_turn",),
         (SQLITE,),
         "BEGIN IMMEDIATE is SQLite's",

@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 import spark_batchintory as bi
-from spark_batchintory.backends import sql_engine
+from spark_batchintory.backends import sql_sessions
 
 from .processes import Channel
 from .stage import MINUTE, Wire
@@ -181,7 +181,7 @@ def freeze(channel: Channel, url: str, job: str, turn: str, idle: float) -> None
     """
     Stand still in the middle of a turn, before its COMMIT; the server puts up with that for `idle` seconds.
     """
-    sql_engine.IDLE_LIMIT = idle
+    sql_sessions.IDLE_LIMIT = idle
     wire = Fatal(signal.SIGSTOP)
     inventory = opened(url, wire)
     if turn == "claim":

@@ -502,5 +502,5 @@ def fast_forward(monkeypatch: Any) -> FastForward:
     time = FastForward()
     monkeypatch.setattr(tenacity, "time", time)
     monkeypatch.setattr(tenacity.nap, "time", time)
-    monkeypatch.setattr("spark_batchintory.backends.sql_engine.time", time)
+    monkeypatch.setattr("spark_batchintory.backends.sql_sessions.time", time)
     return time

@@ -17,7 +17,7 @@ import pymysql
 import pytest
 
 from spark_batchintory import InventoryUnavailable
-from spark_batchintory.backends import sql_engine
+from spark_batchintory.backends import sql_sessions
 from spark_batchintory.lease import Heart
 
 from .lateness import fresh
@@ -272,7 +272,7 @@ def test_a_real_lock_that_is_held_too_long(stage, monkeypatch, name):
     """
     PROTOCOL, real 55P03, 1205 and BUSY: refused after the wait, gone for again, and done when the lock is free.
     """
-    monkeypatch.setattr(sql_engine, "LOCK_WAIT", 1.0)
+    monkeypatch.setattr(sql_sessions, "LOCK_WAIT", 1.0)
     batch, other = ready(stage), stage.session()
     if stage.kind == "sqlite":
         other.say("UPDATE inventory_job SET paused = paused")
@@ -375,7 +375,7 @@ def test_a_table_that_somebody_has_locked(mariadb_url, monkeypatch):
     """
     PROTOCOL: MariaDB's locks of whole tables (a backup, an ALTER) are waited for as long as those of rows, not a day.
     """
-    monkeypatch.setattr(sql_engine, "LOCK_WAIT", 1.0)
+    monkeypatch.setattr(sql_sessions, "LOCK_WAIT", 1.0)
     for stage in fresh(mariadb_url):
         stage.files(range(1, 10))
         stage.inventory = stage.open()

@@ -21,7 +21,7 @@ from sqlalchemy.dialects import sqlite
 
 import spark_batchintory
 from spark_batchintory import MetaTable, auditing, completion, gaps, lifecycle, retrying, tending
-from spark_batchintory.backends import sql_engine
+from spark_batchintory.backends import sql_sessions
 from spark_batchintory.backends.sql_inventory import SqlInventory
 from spark_batchintory.backends.sql_schema import Tables, inventory_tables
 from spark_batchintory.batch import AttemptRow, BatchRow, Kind, Status
@@ -291,8 +291,8 @@ class TestLease:
         assert windows["the heartbeat ends by itself"][1] == "24 h"
         assert windows["lost leases until a batch is dead"][0] == f"{retrying.LOSS_LIMIT}"
         assert f"{retrying.PATIENCE.total_seconds():.0f} s, then `InventoryUnavailable`" in page
-        assert f"PostgreSQL and MariaDB: {sql_engine.IDLE_LIMIT:.0f} s" in page
-        assert f"older by the wait, {sql_engine.LOCK_WAIT:.0f} s at most" in " ".join(page.split())
+        assert f"PostgreSQL and MariaDB: {sql_sessions.IDLE_LIMIT:.0f} s" in page
+        assert f"older by the wait, {sql_sessions.LOCK_WAIT:.0f} s at most" in " ".join(page.split())
 
     def test_endings_that_are_named_exist(self) -> None:
         """

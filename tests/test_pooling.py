@@ -13,8 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 import spark_batchintory as bi
-from spark_batchintory.backends import sql_engine
-from spark_batchintory.backends.sql_engine import IDLE_LIMIT, LOCK_WAIT, Database
+from spark_batchintory.backends import sql_sessions
+from spark_batchintory.backends.sql_engine import Database
+from spark_batchintory.backends.sql_sessions import IDLE_LIMIT, LOCK_WAIT
 from spark_batchintory.connections import parse_connection
 from spark_batchintory.testing.servers import drop_database, fresh_database
 
@@ -208,7 +209,7 @@ def test_without_a_pooler_limits_belong_to_the_session(stage):
         assert transaction.cursor.fetchone() == OURS
     with database.engine.connect() as connection:
         assert tuple(connection.execute(sa.text(SETTINGS)).one()) == OURS
-        assert sql_engine._POOLED not in connection.info
+        assert sql_sessions._POOLED not in connection.info
     database.close()
 
 
@@ -216,7 +217,7 @@ def test_a_lock_is_not_waited_for_for_ever(stage, pooled, monkeypatch):
     """
     PROTOCOL, transaction pooling: a worker frozen in its turn does not hang the others: they give up and say so.
     """
-    monkeypatch.setattr(sql_engine, "LOCK_WAIT", 0.2)
+    monkeypatch.setattr(sql_sessions, "LOCK_WAIT", 0.2)
     stage.files(range(4))
     with bi.open_inventory(pooled) as inventory:
         batch = inventory.acquire_batch("daily", "files", batch_count=1, heartbeat=False)

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 import spark_batchintory as bi
 from spark_batchintory import InventoryUnavailable
-from spark_batchintory.backends import sql_engine, sql_silence
+from spark_batchintory.backends import sql_sessions, sql_silence
 from spark_batchintory.lease import Heart
 
 from .stage import LEASE, MINUTE, Stage
@@ -32,7 +32,7 @@ def far(server_url, monkeypatch):
     A stage at the far end of a line of TCP, with nine files, and an inventory that talks through the line.
     """
     monkeypatch.setattr(sql_silence, "REPLY_WAIT", SILENCE)
-    monkeypatch.setattr(sql_engine, "IDLE_LIMIT", 2.0)  # the server, too, finds out that nobody is there any more
+    monkeypatch.setattr(sql_sessions, "IDLE_LIMIT", 2.0)  # the server, too, finds out that nobody is there any more
     with TcpLine(server_url) as line, Stage(server_url) as stage:
         stage.files(range(1, 10))
         stage.line, stage.inventory = line, stage.open(url=line.url)

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from spark_batchintory import InventoryUnavailable, open_inventory
-from spark_batchintory.backends import sql_engine
+from spark_batchintory.backends import sql_sessions
 
 from .promises import assert_sound
 from .stage import Stage, fast_forward
@@ -185,7 +185,7 @@ class TestInTheMiddleOfATurn:
 
             with monkeypatch.context() as patch:
                 waiting = fast_forward(patch)
-                patch.setattr(sql_engine, "SQLITE_PAUSE", (0.1, 0.2))  # as long as ever, in fewer tries
+                patch.setattr(sql_sessions, "SQLITE_PAUSE", (0.1, 0.2))  # as long as ever, in fewer tries
                 for call in (lambda: take(inventory, "daily"), lambda: inventory.pause("daily")):
                     begun = waiting.monotonic()
                     with pytest.raises(InventoryUnavailable, match="locked"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import sqlalchemy as sa
 
-from spark_batchintory.backends import sql_engine
+from spark_batchintory.backends import sql_sessions
 from spark_batchintory.backends.sql_engine import Database
 from spark_batchintory.backends.sql_inventory import SqlInventory
 from spark_batchintory.connections import parse_connection
@@ -285,8 +285,8 @@ def test_a_lock_is_not_waited_for_for_ever(
     """
     Protocol: whoever finds the job locked for too long is told to go again, not that it failed; nothing was written.
     """
-    monkeypatch.setattr(sql_engine, "LOCK_WAIT", 1.0)
-    monkeypatch.setattr(sql_engine, "_SQLITE_WAIT", "PRAGMA busy_timeout = 1000")
+    monkeypatch.setattr(sql_sessions, "LOCK_WAIT", 1.0)
+    monkeypatch.setattr(sql_sessions, "_SQLITE_WAIT", "PRAGMA busy_timeout = 1000")
     claim(backend)
     impatient = SqlInventory(Database(parse_connection(database_url)))
     impatient.jobs()
