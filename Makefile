@@ -19,7 +19,7 @@ demo: $(VENV)/.demo ## the main job on a year of real flights, from landing fold
 test: $(VENV)/.dev ## every test, on SQLite, PostgreSQL, MariaDB and Spark; README, docs and notebooks too
 	@.ci/find-mariadb
 	@.ci/find-program pgbouncer faketime
-	@$(WITH_JAVA) $(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(WITH_JAVA) $(BIN)/python -m pytest --numprocesses=2 $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## linters, formatting, types, direction of imports, docstrings
 	$(BIN)/ruff check

@@ -40,6 +40,22 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """
+    With several workers (``-n 2``), leave a file to one of them, and all that may want Spark: one JVM is enough.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.split("::", 1)[0]
+            return "spark" if file.startswith("tests/spark/") or file.endswith(".md") else file
+
+    config.option.loadscopereorder = False  # the files as collected: those with Spark take longest, and begin early
+    return ByFile(config, log)
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """
