@@ -5,6 +5,7 @@ The databases of the tests. A server is started once per run, by the first test 
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -26,8 +27,10 @@ from .processes import Nursery
 
 def pytest_configure(config: pytest.Config) -> None:
     """
-    Have every fixture set up under the eyes of what looks for leftovers.
+    Have every fixture set up under the eyes of what looks for leftovers, and Ctrl-C mean what it does elsewhere.
     """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # by pytest-xdist, in its workers
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     config.pluginmanager.register(Leftovers(), "leftovers")
 
 
