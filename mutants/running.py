@@ -33,8 +33,7 @@ _OTHERS = {
     MARIADB: "not sqlite and not postgres",
 }
 # Without those that start Spark, which no guard here needs.
-_WITH_SPARK = "tests/test_looking.py::TestForms::test_dataframe_has_its_types_also_without_rows"
-_REST = ("tests", "--ignore=tests/spark", f"--deselect={_WITH_SPARK}")
+_REST = ("tests", "--ignore=tests/spark")
 _PASSED, _FAILED, _NONE_CHOSEN = 0, 1, 5
 _FAILURE = re.compile(r"^(?:FAILED|ERROR) (?P<test>\S+?::.*?)(?: - (?P<why>.*))?$", re.MULTILINE)
 

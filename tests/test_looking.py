@@ -436,33 +436,6 @@ class TestForms:
         with pytest.raises(AttributeError):
             answer.rows = ()
 
-    def test_dataframe_has_its_types_also_without_rows(self, spark):
-        """
-        Behaviour: ids are BIGINT, weights DOUBLE, times instants; an empty answer has the same schema.
-        """
-        full = batches_answer([_batch(batch_weight=Decimal("0.5"), job_result_item={"rows": 1})]).to_df(spark)
-        empty = batches_answer([]).to_df(spark)
-
-        assert full.schema == empty.schema
-        types = dict(full.dtypes)
-        assert tuple(types[name] for name in ("id", "batch_weight", "processing_start", "replaces")) == (
-            "bigint",
-            "double",
-            "timestamp",
-            "array<bigint>",
-        )
-        (row,) = full.collect()
-        assert (
-            row.batch_weight,
-            row.job_result_item,
-            row.status,
-            row.replaces,
-        ) == (0.5, '{"rows": 1}', "running", [7])
-        assert [value for (value,) in full.selectExpr("string(processing_start)").collect()] == [
-            "2024-02-29 12:00:00.000005"
-        ]
-        assert empty.count() == 0
-
 
 def _batch(**values):
     given = {
