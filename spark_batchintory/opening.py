@@ -17,6 +17,8 @@ from typing import Any
 from .connections import Connection, same_server
 from .errors import ConfigurationError
 from .handle import Batch
+from .inventory import InventoryBackend
+from .meta import MetaBackend
 from .opened import Inventory
 from .settings import Settings, inventory_connection, load_settings, meta_connection
 
@@ -33,9 +35,10 @@ def open_inventory(
     ----------
     conn, meta
         Where inventory and meta tables are, as `INVENTORY_CONN` and `META_CONN`; with `conn` alone, the meta tables are
-        there too.
+        there too, or in Spark if it is a Delta table.
     spark
-        The session that Delta inventories and Spark meta tables work in; SQL needs none.
+        The session that Delta inventories and Spark meta tables work in: the active one, if this is None. SQL needs
+        none.
     settings
         Further settings by name, as in `configure`.
 
@@ -53,12 +56,12 @@ def open_inventory(
     given = _spelled(settings or {})
     if conn is not None:
         given["INVENTORY_CONN"] = conn
-        given.setdefault("META_CONN", conn)
+        given.setdefault("META_CONN", "spark:" if _is_delta(conn) else conn)
     if meta is not None:
         given["META_CONN"] = meta
     if given:
-        return _opened(load_settings(_state.dot_env, {**_spelled(_state.given), **given}))
-    return _opened(_state.settings or load_settings())
+        return _opened(load_settings(_state.dot_env, {**_spelled(_state.given), **given}), spark)
+    return _opened(_state.settings or load_settings(), spark)
 
 
 def configure(dot_env: str | os.PathLike[str] | None = None, settings: Mapping[str, Any] | None = None) -> None:
@@ -113,26 +116,61 @@ class _State:
 _state = _State()
 
 
-def _opened(settings: Settings) -> Inventory:
+def _opened(settings: Settings, spark: Any = None) -> Inventory:
+    place, meta_place = inventory_connection(settings), meta_connection(settings)
+    secrets = _Secrets(place, meta_place, settings)
+    if place.kind == "sql":
+        database = _database(place, settings.ISOLATION_LEVEL, settings)
+        backend: InventoryBackend = _sql_inventory(database, settings)
+        if _is_shared(place, meta_place, settings):
+            return Inventory(backend, _sql_meta(database), settings, shared=True, secrets=secrets)
+    else:
+        backend = _delta_inventory(place, spark)
+    # A turn of a Delta inventory holds no lock that planning could hold up.
+    is_shared = place.kind != "sql"
+    return Inventory(backend, _meta(meta_place, settings, spark), settings, shared=is_shared, secrets=secrets)
+
+
+def _is_shared(place: Connection, meta_place: Connection, settings: Settings) -> bool:
+    """
+    Whether meta tables are read on the inventory's own connections.
+    """
+    if not (same_server(place, meta_place) or place == meta_place):
+        return False
+    return settings.ISOLATION_LEVEL != "SERIALIZABLE" or _is_sqlite(place)
+
+
+def _sql_inventory(database: Any, settings: Settings) -> InventoryBackend:
     from .backends.sql_inventory import SqlInventory
 
-    place, meta_place = inventory_connection(settings), meta_connection(settings)
-    database = _database(place, settings.ISOLATION_LEVEL, settings)
-    shared = same_server(place, meta_place) or place == meta_place
-    if not shared or (settings.ISOLATION_LEVEL == "SERIALIZABLE" and not _is_sqlite(place)):
-        meta_database = _database(meta_place, "READ COMMITTED", settings)
-    else:
-        meta_database = database
+    return SqlInventory(database, table_name=settings.INVENTORY_TABLE_NAME, schema=settings.INVENTORY_CONN_SCHEMA)
+
+
+def _sql_meta(database: Any) -> MetaBackend:
     from .backends.sql_meta import SqlMeta
 
-    backend = SqlInventory(database, table_name=settings.INVENTORY_TABLE_NAME, schema=settings.INVENTORY_CONN_SCHEMA)
-    return Inventory(
-        backend,
-        SqlMeta(meta_database),
-        settings,
-        shared=meta_database is database,
-        secrets=_Secrets(place, meta_place, settings),
-    )
+    return SqlMeta(database)
+
+
+def _delta_inventory(place: Connection, spark: Any) -> InventoryBackend:
+    from .backends.delta_inventory import DeltaInventory
+    from .backends.delta_spark import SparkDeltaTable
+    from .backends.spark_session import sessions
+
+    if place.kind != "delta" or place.location is None:
+        raise ConfigurationError(f"{place} is not supported by this version; delta:… through Spark is")
+    return DeltaInventory(SparkDeltaTable(place.location, sessions(spark)))
+
+
+def _meta(place: Connection, settings: Settings, spark: Any) -> MetaBackend:
+    if place.kind == "sql":
+        return _sql_meta(_database(place, "READ COMMITTED", settings))
+    from .backends.spark_meta import SparkMeta
+    from .backends.spark_session import sessions
+
+    if place.kind != "spark":
+        raise ConfigurationError(f"META_CONN cannot be {place}: Delta tables are read as META_CONN=spark:")
+    return SparkMeta(sessions(spark))
 
 
 class _Secrets:
@@ -155,11 +193,11 @@ class _Secrets:
 def _database(place: Connection, isolation_level: str, settings: Settings) -> Any:
     from .backends.sql_engine import Database
 
-    if place.kind != "sql":
-        raise ConfigurationError(
-            f"{place} is no SQL database, and inventories and meta tables elsewhere are not supported by this version"
-        )
     return Database(place, isolation_level=isolation_level, debug=settings.DEBUG)
+
+
+def _is_delta(conn: Any) -> bool:
+    return isinstance(conn, str) and conn.strip().lower().startswith(("delta:", "delta+rs:"))
 
 
 def _is_sqlite(place: Connection) -> bool:

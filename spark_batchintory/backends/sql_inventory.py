@@ -18,17 +18,17 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..batch import AttemptRow, BatchRow, GapRow, JobKey, JobRow, Status
-from ..call import is_storable
 from ..errors import ClaimConflict, ConfigurationError
 from ..inventory import Decide, JobCounts, Published, Written
 from ..lifecycle import OPEN
 from ..retrying import persistently
 from ..uids import HIGHEST, LOWEST
 from ..weights import total_weight
+from .job_names import check_names
 from .sql_engine import Database
 from .sql_rows import SqlTurn, attempt_row, batch_row, gap_row, job_row, published_row
 from .sql_running import Statement, Transaction
-from .sql_schema import NAME_LENGTH, SCHEMA_VERSION, inventory_tables
+from .sql_schema import SCHEMA_VERSION, inventory_tables
 from .sql_statements import BATCH_COLUMNS, JOB_COLUMNS, Statements
 from .sql_step import apply
 
@@ -82,7 +82,7 @@ class SqlInventory:
         """
         One turn; see the port.
         """
-        _check_names(key)
+        check_names(key)
         with self.database.writing(f"changing {key}") as transaction:
             turn = self._turn(transaction, key, publishing)
             step = decide(turn)
@@ -367,14 +367,4 @@ class SqlInventory:
                 f"(it has no column {missing[0]!r}); "
                 "this version cannot take over one that pybatchintory wrote: "
                 "set INVENTORY_TABLE_NAME to begin another beside it"
-            )
-
-
-@functools.lru_cache(maxsize=1024)
-def _check_names(key: JobKey) -> None:
-    for what, name in (("job", key.job), ("meta_table_name", key.meta_table)):
-        if len(name) > NAME_LENGTH or not is_storable(name):
-            raise ConfigurationError(
-                f"{what} must be at most {NAME_LENGTH} characters of Unicode text without NUL, "
-                f"not {name[:40]!r} ({len(name)} characters)"
             )

@@ -21,6 +21,7 @@ from ..meta import Horizon, MetaTable, Span, usable
 from ..retrying import persistently
 from ..uids import UidSet
 from ..weights import ExactWeight, exact_weight
+from .filter_text import refuse_unbalanced
 from .sql_engine import Database
 from .sql_horizon import horizon
 from .sql_running import Statement, Transaction
@@ -184,7 +185,7 @@ class SqlMeta:
     def _scope(self, table: MetaTable, place: Any, after: Any, lowest: Any, highest: Any) -> list[Any]:
         uid = place.c[table.cols.uid]
         if isinstance(table.filter, str):
-            _refuse_unbalanced(table, table.filter, self.database.dialect)
+            refuse_unbalanced(table, table.filter, self.database.dialect.name)
         conditions = [] if table.filter is None else [_condition(table.filter, self.database.dialect)]
         if after is not None:
             conditions.append(uid > after)
@@ -342,28 +343,3 @@ def _condition(condition: Any, dialect: sa.Dialect) -> Any:
         if dialect.paramstyle in ("format", "pyformat"):  # it doubled the percent signs, as text() will do again
             condition = condition.replace("%%", "%")
     return sa.text("(" + re.sub(":", r"\\:", condition) + "\n)")
-
-
-def _refuse_unbalanced(table: MetaTable, condition: str, dialect: sa.Dialect) -> None:
-    """
-    Refuse ``1=1) OR (1=1``, which would take our own conditions on the uid out of force; quotes and comments aside.
-    """
-    depth = 0
-    for sign in re.findall(r"[()]", _NOT_CODE[dialect.name].sub(" ", condition)):
-        depth += 1 if sign == "(" else -1
-        if depth < 0:
-            break
-    if depth:
-        raise ConfigurationError(
-            f"meta_filter {condition[:200]!r} of meta table {table.name!r} is no condition of its own: its "
-            "parentheses do not match"
-        )
-
-
-_COMMENTS = r"--[^\n]*|/\*.*?\*/"
-_NOT_CODE = {
-    "sqlite": re.compile(rf"'[^']*'|\"[^\"]*\"|`[^`]*`|\[[^\]]*\]|{_COMMENTS}", re.DOTALL),
-    "postgresql": re.compile(rf"'[^']*'|\"[^\"]*\"|\$(\w*)\$.*?\$\1\$|{_COMMENTS}", re.DOTALL),
-    "mysql": re.compile(rf"'(?:[^'\\]|\\.)*'|\"(?:[^\"\\]|\\.)*\"|`[^`]*`|#[^\n]*|{_COMMENTS}", re.DOTALL),
-}
-_NOT_CODE["mariadb"] = _NOT_CODE["mysql"]

@@ -17,12 +17,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..weights import weight_text
+from .job_names import NAME_LENGTH
 
 SCHEMA_VERSION = 2
 """Version of the tables below; a released one is migrated, never broken."""
-
-NAME_LENGTH = 255
-"""Characters that fit a job's or a meta table's name: MySQL indexes no more."""
 
 _BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _JSON = sa.JSON(none_as_null=True)

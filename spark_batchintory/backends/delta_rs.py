@@ -1,0 +1,277 @@
+"""
+The table of a Delta inventory in the hands of delta-rs (the wheel ``deltalake``): no Spark, no JVM.
+
+A write loads the newest version of the table, looks there whether everything still is as the turn saw it, and merges on
+that very version; delta-rs refuses the commit if another one touched the same files meanwhile. On storage that can
+write a file only if it is not there yet (local disks, S3 with conditional put, Azure, Google) no commit is lost; every
+`location` must be reached by one engine only.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from ..errors import ClaimConflict, CommitUnknown, ConfigurationError, InventoryUnavailable, LeaseLost
+from ..retrying import persistently
+from .delta_rows import COLUMNS, JOB, OPEN_BATCH, PARTITIONED_BY, Record
+from .delta_table import CHANGED, Replacement, TurnWrite, Where, checked_uuid, properties_of, was_records
+
+ENGINE = "delta-rs"
+"""What the table's property says while this engine writes it."""
+
+
+class RsDeltaTable:
+    """
+    `delta_table.DeltaTable` through delta-rs.
+
+    Parameters
+    ----------
+    location
+        A path or a storage URL.
+    storage
+        Options of the storage, as delta-rs names them; what the environment says is found without.
+    """
+
+    def __init__(self, location: str, storage: Mapping[str, str] | None = None) -> None:
+        self.location = location.rstrip("/")
+        self._storage = dict(storage or {}) or None
+
+    def prepare(self) -> str:
+        """
+        Make or check the tables; see the port.
+        """
+        return persistently(self._prepared)
+
+    def _prepared(self) -> str:
+        table = self._found(self.location)
+        if table is None:
+            self._create()
+            table = self._found(self.location)
+        if table is None:
+            raise ClaimConflict(f"Delta inventory {self.location!r} is being made by another process")
+        return checked_uuid(self.location, table.metadata().configuration)
+
+    def _create(self) -> None:
+        import deltalake
+
+        properties = properties_of(ENGINE, str(uuid.uuid4()))
+        try:
+            deltalake.DeltaTable.create(
+                self.location,
+                _schema(COLUMNS),
+                mode="error",
+                partition_by=list(PARTITIONED_BY),
+                configuration=properties,
+                storage_options=self._storage,
+                raise_if_key_not_exists=False,
+                commit_properties=deltalake.CommitProperties(max_commit_retries=0),  # or both would make it
+            )
+        except deltalake.exceptions.DeltaError as error:
+            if self._found(self.location) is not None:
+                raise ClaimConflict(f"Delta inventory {self.location!r} was made by another process") from error
+            raise ConfigurationError(f"making the inventory {self.location!r}: {error}") from error
+
+    def _found(self, location: str) -> Any:
+        import deltalake
+
+        try:
+            return deltalake.DeltaTable(location, storage_options=self._storage)
+        except deltalake.exceptions.TableNotFoundError:
+            return None
+        except (OSError, deltalake.exceptions.DeltaError) as error:
+            raise InventoryUnavailable(f"opening {location!r}: {error}") from error
+
+    def _opened(self) -> Any:
+        table = self._found(self.location)
+        if table is None:
+            raise ConfigurationError(f"there is no Delta inventory at {self.location!r}")
+        return table
+
+    def rows(
+        self, where: Where, *, order: Sequence[str] = (), descending: bool = False, limit: int | None = None
+    ) -> list[Record]:
+        """
+        Records; see the port.
+        """
+        found = _records(self._opened(), _filter(where))
+        found.sort(key=lambda record: tuple(record[name] for name in order), reverse=descending)
+        return found if limit is None else found[:limit]
+
+    def standing(self, job_key: str, now: datetime, limit: int) -> list[Record]:
+        """
+        The job and what waits; see the port.
+        """
+        found = _records(self._opened(), _filter(Where(job_key, (JOB, OPEN_BATCH))))
+        jobs = [record for record in found if record["record"] == JOB]
+        due = [record for record in found if record["due_at"] is not None and record["due_at"] <= now]
+        due.sort(key=lambda record: (record["status"], record["due_at"], record["id"]))
+        taken: dict[str, int] = {}
+        for record in due:
+            taken[record["status"]] = taken.get(record["status"], 0) + 1
+            if taken[record["status"]] <= limit:
+                jobs.append(record)
+        return jobs
+
+    def write(self, write: TurnWrite) -> None:
+        """
+        Write a turn; see the port.
+        """
+        import deltalake
+
+        table = self._opened()
+        replaced = [*([] if write.turn is None else [Replacement(write.job, None, None)]), *write.changes]
+        self._guard(table, write)
+        doing = f"turn {write.job['turn']} of job {write.job['job']!r}"
+        try:
+            _merge(table, write, replaced)
+        except deltalake.exceptions.CommitFailedError as error:
+            raise CommitUnknown(f"{doing} met another writer of {self.location!r}") from error
+        except deltalake.exceptions.DeltaError as error:
+            raise CommitUnknown(f"{doing}: {error}") from error
+
+    def _guard(self, table: Any, write: TurnWrite) -> None:
+        """
+        Refuse what is not as the turn saw it, in the version that will be written upon.
+        """
+        doing = f"turn {write.job['turn']} of job {write.job['job']!r}"
+        if write.turn is None:
+            jobs = _records(table, _filter(Where(None, (JOB,))))
+            if any(job["job_key"] == write.job_key or job["id"] >= write.job["id"] for job in jobs):
+                raise ClaimConflict(f"{doing} was taken by another worker")
+            return
+        kinds = sorted({JOB, *(kind for one in write.changes for kind in was_records(one))})
+        ids = [write.job["id"], *(one.record["id"] for one in write.changes)]
+        found = {one["id"]: one for one in _records(table, _filter(Where(write.job_key, kinds, [("id", "in", ids)])))}
+        job = found.get(write.job["id"])
+        if job is None or job["turn"] != write.turn:
+            raise ClaimConflict(f"{doing} was taken by another worker")
+        used = Where(write.job_key, (OPEN_BATCH,), [("token", "in", write.tokens)])
+        if write.tokens and _records(table, _filter(used)):
+            raise ClaimConflict(f"{doing}: its claim is made already")
+        for one in write.changes:
+            now = found.get(one.record["id"])
+            if now is None or (now["status"], now["token"] or "") != (one.status, one.token or ""):
+                raise LeaseLost(
+                    f"{doing}: a batch is no longer as this attempt left it; another attempt or an operator took it, "
+                    "nothing was written"
+                )
+
+    def beats(self, tokens: Sequence[str]) -> Mapping[str, datetime]:
+        """
+        The ends of leases; see the port.
+        """
+        import pyarrow.compute as pc
+
+        table = self._found(f"{self.location}_beat")
+        if table is None:
+            return {}
+        found = table.to_pyarrow_table(filters=pc.field("token").isin(list(tokens))).to_pylist()
+        ends: dict[str, datetime] = {}
+        for row in found:
+            ends[row["token"]] = max(row["until"], ends.get(row["token"], row["until"]))
+        return ends
+
+    def beat(self, job_key: str, batch_id: int, token: str, until: datetime) -> None:
+        """
+        Record a beat; see the port.
+        """
+        import deltalake
+        import pyarrow as pa
+
+        schema = _arrow({"job_key": "STRING", "batch_id": "BIGINT", "token": "STRING", "until": "TIMESTAMP_NTZ"})
+        row = {"job_key": job_key, "batch_id": batch_id, "token": token, "until": until}
+        try:
+            deltalake.write_deltalake(
+                f"{self.location}_beat",
+                pa.Table.from_pylist([row], schema=schema),
+                mode="append",
+                storage_options=self._storage,
+            )
+        except deltalake.exceptions.DeltaError as error:
+            raise InventoryUnavailable(f"extending the lease of batch {batch_id}: {error}") from error
+
+    def close(self) -> None:
+        """
+        Nothing is held; see the port.
+        """
+
+
+def _merge(table: Any, write: TurnWrite, replaced: Sequence[Replacement]) -> None:
+    import pyarrow as pa
+
+    inserts = [*([write.job] if write.turn is None else []), *write.inserts]
+    rows = [one.record for one in replaced] + inserts
+    is_new = [False] * len(replaced) + [True] * len(inserts)
+    source = pa.Table.from_pylist(
+        [
+            {name: record.get(name) for name in COLUMNS} | {"is_new": new}
+            for record, new in zip(rows, is_new, strict=True)
+        ],
+        schema=_arrow(COLUMNS).append(pa.field("is_new", pa.bool_())),
+    )
+    kinds = sorted({JOB, *(kind for one in write.changes for kind in was_records(one))})
+    named = ", ".join(f"'{kind}'" for kind in kinds)
+    ids = ", ".join(str(one.record["id"]) for one in replaced)
+    here = f"t.job_key = '{write.job_key}' AND t.record IN ({named})"
+    predicate = (
+        f"{here} AND t.id IN ({ids}) AND t.id = s.id AND NOT s.is_new" if ids else "t.record = 'job' AND s.id = -1"
+    )
+    merger = table.merge(source, predicate=predicate, source_alias="s", target_alias="t")
+    if replaced:
+        merger = merger.when_matched_update(updates={name: f"s.{name}" for name in CHANGED})
+    merger.when_not_matched_insert(updates={name: f"s.{name}" for name in COLUMNS}).execute()
+
+
+def _records(table: Any, chosen: Any) -> list[Record]:
+    rows: list[Record] = table.to_pyarrow_table(filters=chosen).to_pylist()
+    return rows
+
+
+def _filter(where: Where) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    chosen = pc.field("record").isin(list(where.records))
+    if where.job_key is not None:
+        chosen &= pc.field("job_key") == where.job_key
+    for column, operator, value in where.terms:
+        field = pc.field(column)
+        if COLUMNS[column] == "STRING":
+            field = field.cast(
+                pa.string()
+            )  # statistics of files come as string_view, which Arrow compares with nothing
+        chosen &= _COMPARED[operator](field, value)
+    return chosen
+
+
+_COMPARED: Mapping[str, Any] = {
+    "=": lambda field, value: field == value,
+    "<=": lambda field, value: field <= value,
+    ">=": lambda field, value: field >= value,
+    "<": lambda field, value: field < value,
+    ">": lambda field, value: field > value,
+    "in": lambda field, value: field.isin(list(value)),
+    "null": lambda field, value: field.is_null() if value else field.is_valid(),
+}
+
+
+def _arrow(columns: Mapping[str, str]) -> Any:
+    import pyarrow as pa
+
+    types = {
+        "STRING": pa.string(),
+        "BIGINT": pa.int64(),
+        "INT": pa.int32(),
+        "TIMESTAMP_NTZ": pa.timestamp("us"),
+        "DECIMAL(38,9)": pa.decimal128(38, 9),
+    }
+    return pa.schema([pa.field(name, types[kind]) for name, kind in columns.items()])
+
+
+def _schema(columns: Mapping[str, str]) -> Any:
+    import deltalake
+
+    return deltalake.Schema.from_arrow(_arrow(columns))

@@ -1,0 +1,327 @@
+"""
+The table of a Delta inventory in the hands of Spark: plain SQL, the same in classic and in Connect.
+
+A turn is one MERGE. Its condition names job, records and ids as literals of the target, so that Delta prunes by them
+and other jobs meet no conflict. Each row it writes has a guard within the MERGE, evaluated on the very snapshot that is
+committed against: the job's record must be of the turn that was read, every other one must have the status and token it
+was read with. A guard that fails raises, and nothing is committed; writers that begin from one snapshot are told apart
+by Delta, since all of them rewrite the job's record.
+
+Our statements run in a session of our own, where that can be had, since they want other confs than the user's work.
+"""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Any
+
+from ..errors import ClaimConflict, CommitUnknown, ConfigurationError, InventoryUnavailable, LeaseLost
+from ..retrying import persistently
+from . import spark_errors
+from .delta_rows import COLUMNS, JOB, OPEN_BATCH, PARTITIONED_BY, Record
+from .delta_table import CHANGED, Replacement, TurnWrite, Where, checked_uuid, properties_of, was_records
+from .spark_text import literal, literals, name_of, parts_of
+
+ENGINE = "spark"
+"""What the table's property says while this engine writes it."""
+
+CONFS = {
+    "spark.sql.shuffle.partitions": "1",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.databricks.delta.merge.repartitionBeforeWrite.enabled": "false",
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
+"""What small commits want, on our own session only: compiling code for ten rows costs more than a commit, and so does
+planning anew between the stages. All of them together halve a claim (2.5 → 1.2 s)."""
+
+_BEATS = "job_key STRING, batch_id BIGINT, token STRING, until TIMESTAMP_NTZ"
+_TYPED = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+_NAMES = ", ".join(COLUMNS)
+
+
+class SparkDeltaTable:
+    """
+    `delta_table.DeltaTable` through a Spark session.
+
+    Parameters
+    ----------
+    location
+        ``catalog.schema.table``, or a path.
+    session
+        Returns the session to work with.
+    """
+
+    def __init__(self, location: str, session: Callable[[], Any]) -> None:
+        self.location = location
+        self._given = session
+        self._own: Any = None
+        self._making = threading.Lock()
+        self._has_beats = False
+        self._name, self._beats = _table_names(location)
+
+    @property
+    def session(self) -> Any:
+        """
+        Our own session, made on first use; the user's where there can be no other.
+        """
+        with self._making:
+            if self._own is None:
+                self._own = _own_session(self._given())
+            return self._own
+
+    def prepare(self) -> str:
+        """
+        Make or check the tables; see the port.
+        """
+        return persistently(self._prepared)
+
+    def _prepared(self) -> str:
+        properties = self._properties()
+        if properties is None:
+            self._create()
+            properties = self._properties()
+        if properties is None:
+            raise ClaimConflict(f"Delta inventory {self.location!r} is being made by another process")
+        return checked_uuid(self.location, properties)
+
+    def _properties(self) -> Mapping[str, str] | None:
+        try:
+            rows = self.session.sql(f"DESCRIBE DETAIL {self._name}").collect()
+        except Exception as error:
+            if spark_errors.is_absent(spark_errors.told(error)):
+                return None
+            raise spark_errors.translated(error, "opening the inventory") from error
+        detail = rows[0].asDict()
+        if detail.get("format") != "delta":
+            raise ConfigurationError(
+                f"{self.location!r} exists and is no inventory of this library, but {detail.get('format')}"
+            )
+        return dict(detail.get("properties") or {})
+
+    def _create(self) -> None:
+        properties = properties_of(ENGINE, str(uuid.uuid4()))
+        spelled = ", ".join(f"{literal(name)} = {literal(value)}" for name, value in properties.items())
+        columns, partitions = _TYPED, ", ".join(PARTITIONED_BY)
+        statement = f"CREATE TABLE IF NOT EXISTS {self._name} ({columns}) USING delta PARTITIONED BY ({partitions})"
+        try:
+            self.session.sql(f"{statement} TBLPROPERTIES ({spelled})").collect()
+        except Exception as error:
+            text = spark_errors.told(error)
+            doing = f"making the inventory {self.location!r}"
+            if "NON_EMPTY_LOCATION" in text:  # somebody else's files, or another process is at it right now
+                raise ClaimConflict(f"{doing}: {spark_errors.first_line(error)}") from error
+            if not (spark_errors.is_conflict(text) or "ALREADY_EXISTS" in text):
+                raise spark_errors.translated(error, doing) from error
+
+    def rows(
+        self, where: Where, *, order: Sequence[str] = (), descending: bool = False, limit: int | None = None
+    ) -> list[Record]:
+        """
+        Records; see the port.
+        """
+        query = f"SELECT {_NAMES} FROM {self._name} WHERE {_condition(where)}"
+        if order:
+            query += " ORDER BY " + ", ".join(f"{name} DESC" if descending else name for name in order)
+        if limit is not None:
+            query += f" LIMIT {min(limit, 2**31 - 1)}"
+        return self._records(query)
+
+    def standing(self, job_key: str, now: datetime, limit: int) -> list[Record]:
+        """
+        The job and what waits; see the port.
+        """
+        is_here = f"job_key = {literal(job_key)} AND record IN ({literals((JOB, OPEN_BATCH))})"
+        is_due = f"(due_at IS NULL OR due_at <= {literal(now)})"
+        place = "row_number() OVER (PARTITION BY record, status ORDER BY due_at, id) AS place"
+        return self._records(
+            f"SELECT {_NAMES} FROM (SELECT {_NAMES}, {place} FROM {self._name} WHERE {is_here} AND {is_due}) "
+            f"WHERE place <= {limit}"
+        )
+
+    def write(self, write: TurnWrite) -> None:
+        """
+        Write a turn; see the port.
+        """
+        statement = _first_turn(self._name, write) if write.turn is None else _turn(self._name, write)
+        try:
+            self.session.sql(statement).collect()
+        except Exception as error:
+            raise self._stopped(error, write) from error
+
+    def _stopped(self, error: Exception, write: TurnWrite) -> Exception:
+        text = spark_errors.told(error)
+        guard, doing = spark_errors.guard_of(text), f"turn {write.job['turn']} of job {write.job['job']!r}"
+        if guard == "lease" and self._turn_of(write.job_key) == write.turn:
+            return LeaseLost(
+                f"{doing}: a batch is no longer as this attempt left it; another attempt or an operator took it, "
+                "nothing was written"
+            )
+        if guard is not None:
+            return ClaimConflict(f"{doing} was taken by another worker")
+        if spark_errors.is_conflict(text):
+            return CommitUnknown(
+                f"{doing} met another writer of {self.location!r}, or its own commit after a lost reply"
+            )
+        ours = spark_errors.translated(error, doing)
+        return CommitUnknown(f"{doing}: {ours}") if isinstance(ours, InventoryUnavailable) else ours
+
+    def _turn_of(self, job_key: str) -> int | None:
+        found = self.rows(Where(job_key, (JOB,)))
+        return found[0]["turn"] if found else None
+
+    def beats(self, tokens: Sequence[str]) -> Mapping[str, datetime]:
+        """
+        The ends of leases; see the port.
+        """
+        query = f"SELECT token, max(until) FROM {self._beats} WHERE token IN ({literals(tokens)}) GROUP BY token"
+        try:
+            return dict(tuple(row) for row in self.session.sql(query).collect())
+        except Exception as error:
+            if spark_errors.is_absent(spark_errors.told(error)):
+                return {}  # nobody has beaten yet
+            raise spark_errors.translated(error, "reading heartbeats") from error
+
+    def beat(self, job_key: str, batch_id: int, token: str, until: datetime) -> None:
+        """
+        Record a beat, in the table that the first one makes; see the port.
+        """
+        doing = f"extending the lease of batch {batch_id}"
+        if not self._has_beats:
+            self._run(f"CREATE TABLE IF NOT EXISTS {self._beats} ({_BEATS}) USING delta", doing)
+            self._has_beats = True
+        self._run(f"INSERT INTO {self._beats} VALUES ({literals((job_key, batch_id, token, until))})", doing)
+
+    def close(self) -> None:
+        """
+        Let go of our session; Spark ends it with the application.
+        """
+        with self._making:
+            self._own = None
+
+    def _records(self, query: str) -> list[Record]:
+        return [dict(zip(COLUMNS, row, strict=True)) for row in self._run(query, "reading the inventory")]
+
+    def _run(self, statement: str, doing: str) -> list[Any]:
+        try:
+            rows: list[Any] = self.session.sql(statement).collect()
+        except Exception as error:
+            raise spark_errors.translated(error, doing) from error
+        return rows
+
+
+def _table_names(location: str) -> tuple[str, str]:
+    """
+    The inventory and its beats as identifiers.
+    """
+    if "/" in location:
+        path = location.rstrip("/")
+        return f"delta.{name_of(path)}", f"delta.{name_of(path + '_beat')}"
+    *within, last = parts_of(location)
+    return name_of(*within, last), name_of(*within, f"{last}_beat")
+
+
+def _own_session(session: Any) -> Any:
+    try:
+        own = session.newSession()
+    except Exception:  # Connect has none, some compute refuses it
+        return session
+    for name, value in CONFS.items():
+        with suppress(Exception):  # refused: slower, and as safe
+            own.conf.set(name, value)
+    return own
+
+
+_OPERATORS = ("=", "<=", ">=", "<", ">")
+
+
+def _condition(where: Where) -> str:
+    parts = [] if where.job_key is None else [f"job_key = {literal(where.job_key)}"]
+    parts.append(f"record IN ({literals(where.records)})")
+    for column, operator, value in where.terms:
+        assert column in COLUMNS
+        if operator == "null":
+            parts.append(f"{column} IS {'' if value else 'NOT '}NULL")
+        elif operator == "in":
+            parts.append(f"{column} IN ({literals(value)})")
+        else:
+            assert operator in _OPERATORS
+            parts.append(f"{column} {operator} {literal(value)}")
+    return " AND ".join(parts)
+
+
+_SOURCE = ("is_new", "old_status", "old_token", *COLUMNS)
+
+
+def _values(record: Record, is_new: bool, status: str | None = None, token: str | None = None) -> str:
+    values = (is_new, status, token, *(record.get(name) for name in COLUMNS))
+    return f"({literals(values)})"
+
+
+def _source(rows: Sequence[str]) -> str:
+    """
+    The rows of a turn, each column of the type that the table has: a column of NULLs alone would have none.
+    """
+    types = {"is_new": "BOOLEAN", "old_status": "STRING", "old_token": "STRING", **COLUMNS}
+    typed = ", ".join(f"CAST({name} AS {types[name]}) AS {name}" for name in _SOURCE)
+    return f"(SELECT {typed} FROM VALUES {', '.join(rows)} AS v({', '.join(_SOURCE)}))"
+
+
+def _turn(table: str, write: TurnWrite) -> str:
+    """
+    The MERGE of a turn of a job that is there.
+    """
+    replaced: list[Replacement] = [Replacement(write.job, None, None), *write.changes]
+    rows = [_values(one.record, False, one.status, one.token) for one in replaced]
+    rows += [_values(record, True) for record in write.inserts]
+    records = sorted({JOB, *(name for one in write.changes for name in was_records(one))})
+    named, same = f"t.id IN ({literals(one.record['id'] for one in replaced)})", "t.id = s.id"
+    if write.tokens:
+        records = sorted({*records, OPEN_BATCH})
+        named = f"({named} OR t.token IN ({literals(write.tokens)}))"
+        same = f"({same} OR (s.is_new AND s.record = '{OPEN_BATCH}' AND t.token = s.token))"
+    guarded = (
+        f"CASE WHEN t.record = '{JOB}' AND t.turn = {write.turn}L AND NOT s.is_new THEN s.turn "
+        f"WHEN t.record = '{JOB}' THEN {_raised('turn')} "
+        f"WHEN s.is_new THEN {_raised('turn')} "
+        "WHEN t.status <=> s.old_status AND coalesce(t.token, '') = coalesce(s.old_token, '') "
+        f"THEN s.turn ELSE {_raised('lease')} END"
+    )
+    sets = [f"{name} = s.{name}" for name in CHANGED if name != "turn"]
+    return (
+        f"MERGE INTO {table} AS t USING {_source(rows)} AS s "
+        f"ON t.job_key = {literal(write.job_key)} AND t.record IN ({literals(records)}) AND {named} "
+        f"AND {same} "
+        f"WHEN MATCHED THEN UPDATE SET turn = {guarded}, {', '.join(sets)} "
+        f"WHEN NOT MATCHED THEN {_inserted()}"
+    )
+
+
+def _first_turn(table: str, write: TurnWrite) -> str:
+    """
+    The MERGE of the first turn of a job: it, or a job of its number, must not be there.
+    """
+    rows = [_values(write.job, True), *(_values(record, True) for record in write.inserts)]
+    taken = f"t.job_key = {literal(write.job_key)} OR t.id >= {literal(write.job['id'])}"
+    return (
+        f"MERGE INTO {table} AS t USING {_source(rows)} AS s ON t.record = '{JOB}' AND ({taken}) "
+        f"WHEN MATCHED THEN UPDATE SET turn = {_raised('turn')} "
+        f"WHEN NOT MATCHED THEN {_inserted()}"
+    )
+
+
+def _inserted() -> str:
+    first, *rest = COLUMNS
+    values = f"CASE WHEN s.is_new THEN s.{first} ELSE {_raised('lease')} END, " + ", ".join(
+        f"s.{name}" for name in rest
+    )
+    return f"INSERT ({_NAMES}) VALUES ({values})"
+
+
+def _raised(guard: str) -> str:
+    return f"raise_error('batchintory guard {guard}')"

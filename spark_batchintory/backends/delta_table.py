@@ -1,0 +1,210 @@
+"""
+What an engine must do for the table of a Delta inventory: read records, and write one turn, all of it or nothing.
+
+The engine knows Delta and nothing else; what is read and written is decided above it, once for all engines.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+from ..errors import ConfigurationError
+from .delta_rows import CLOSED_GAP, FINISHED, OPEN_BATCH, OPEN_GAP, SCHEMA_VERSION, SKIPPED_BY, Record
+
+Term = tuple[str, str, Any]
+"""Column, comparison (``= <= >= < > in null``) and value; for ``null`` the value says whether it must be NULL."""
+
+CHANGED = (
+    "record",
+    "turn",
+    "detail",
+    "status",
+    "attempt",
+    "charged",
+    "losses",
+    "max_attempts",
+    "token",
+    "worker",
+    "due_at",
+    "processing_start",
+    "processing_end",
+    "job_identifier",
+    "job_result_item",
+    "logging",
+    "publish_number",
+    "superseded_by",
+)
+"""Columns in which a record may change; everything else is pinned when it is made (P4)."""
+
+
+_VERSION, _UUID, _ENGINE = "batchintory.version", "batchintory.uuid", "batchintory.engine"
+
+_PROPERTIES = {
+    "delta.isolationLevel": "Serializable",
+    "delta.enableDeletionVectors": "false",
+    "delta.dataSkippingStatsColumns": ",".join(SKIPPED_BY),
+}
+
+_CAME_FROM = {
+    OPEN_BATCH: (OPEN_BATCH, FINISHED),
+    FINISHED: (OPEN_BATCH, FINISHED),
+    OPEN_GAP: (OPEN_GAP,),
+    CLOSED_GAP: (OPEN_GAP,),
+}
+"""Kind that a record becomes → kinds that it may have been."""
+
+
+def properties_of(engine: str, identity: str) -> dict[str, str]:
+    """
+    The properties of a new table, written by `engine`.
+    """
+    return {**_PROPERTIES, _VERSION: str(SCHEMA_VERSION), _UUID: identity, _ENGINE: engine}
+
+
+def checked_uuid(location: str, properties: Mapping[str, str]) -> str:
+    """
+    The uuid of the inventory with these properties.
+
+    Raises
+    ------
+    ConfigurationError
+        It is no inventory, one of another version, or one that lets two workers win.
+    """
+    if _UUID not in properties:
+        raise ConfigurationError(
+            f"table {location!r} exists and is no inventory of this library; set INVENTORY_CONN to another name"
+        )
+    version, level = properties.get(_VERSION), properties.get("delta.isolationLevel")
+    if version != str(SCHEMA_VERSION):
+        raise ConfigurationError(
+            f"inventory {location!r} has a table of version {version}, this library works with version "
+            f"{SCHEMA_VERSION}; upgrade spark-batchintory, or set INVENTORY_CONN to another name"
+        )
+    if level != "Serializable":
+        raise ConfigurationError(
+            f"inventory {location!r} has delta.isolationLevel={level!r}, under which two workers can win the same "
+            "batch: set it back to 'Serializable'"
+        )
+    return properties[_UUID]
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """
+    Which records: those of one job (None: of all), of some kinds, that satisfy every term.
+    """
+
+    job_key: str | None
+    records: Sequence[str]
+    terms: Sequence[Term] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Replacement:
+    """
+    A record as it becomes; written only where the one with its id still has this status and token.
+    """
+
+    record: Record
+    status: str | None
+    token: str | None
+
+
+def was_records(one: Replacement) -> Sequence[str]:
+    """
+    The kinds of record that one which changes may have been.
+    """
+    return _CAME_FROM[one.record["record"]]
+
+
+@dataclass(frozen=True, slots=True)
+class TurnWrite:
+    """
+    Everything one turn of a job writes.
+
+    Attributes
+    ----------
+    turn
+        Number of the turn that was read; None for a job that was not there. The job's record must still say so.
+    job
+        The job's record as it becomes.
+    changes
+        Other records that change.
+    inserts
+        Records that are new.
+    tokens
+        Tokens of new batches, which no open batch of the job may have: a commit may arrive after it was looked for.
+    """
+
+    job_key: str
+    turn: int | None
+    job: Record
+    changes: Sequence[Replacement] = ()
+    inserts: Sequence[Record] = ()
+    tokens: Sequence[str] = ()
+
+
+class DeltaTable(Protocol):
+    """
+    The table of one inventory, and its companion for beats.
+
+    Errors arrive as ours. A write that fails is one of: `ClaimConflict` and `LeaseLost`, by which nothing was written;
+    `CommitUnknown`, after which somebody must look.
+
+    Attributes
+    ----------
+    location
+        Where the table is, as it was said.
+    """
+
+    location: str
+
+    def prepare(self) -> str:
+        """
+        Make the tables if they are missing, check them if not, and return the inventory's uuid.
+        """
+
+    def rows(
+        self, where: Where, *, order: Sequence[str] = (), descending: bool = False, limit: int | None = None
+    ) -> list[Record]:
+        """
+        Records in the order of some columns, the first `limit` of them.
+        """
+
+    def standing(self, job_key: str, now: datetime, limit: int) -> list[Record]:
+        """
+        The job's record, and of each status the `limit` open batches that are due longest; one look for all.
+        """
+
+    def write(self, write: TurnWrite) -> None:
+        """
+        Write a turn in one commit.
+
+        Raises
+        ------
+        ClaimConflict
+            The job's record was written by another turn, or is there where none was, or a token is used. Nothing was
+            written.
+        LeaseLost
+            A record has another status or token, or is gone. Nothing was written.
+        CommitUnknown
+            What became of the commit is not known.
+        """
+
+    def beats(self, tokens: Sequence[str]) -> Mapping[str, datetime]:
+        """
+        Token → the latest end of its lease that a beat wrote.
+        """
+
+    def beat(self, job_key: str, batch_id: int, token: str, until: datetime) -> None:
+        """
+        Record a beat; it meets no turn.
+        """
+
+    def close(self) -> None:
+        """
+        Let go of what was opened.
+        """

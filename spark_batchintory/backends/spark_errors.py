@@ -1,0 +1,96 @@
+"""
+What an error of Spark or Delta means for the caller; the same in classic and in Connect.
+
+Told by the error's condition where it has one, else by Delta's names in its text, else by its class: classic Spark
+without Delta's own patch raises a bare `Py4JJavaError`, Connect an `UnknownException`, and some conflicts have no class
+in common.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..errors import BatchintoryError, ConfigurationError, InventoryUnavailable
+
+_CONFLICT = re.compile(
+    r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|DELTA_COMMIT_INTERMEDIATE|DELTA_MULTIPLE_SOURCE_ROW"
+    r"|Concurrent(Append|DeleteRead|DeleteDelete|Transaction|Write|Modification)Exception"
+    r"|(MetadataChanged|ProtocolChanged|CommitFailed)Exception|FileAlreadyExistsException"
+)
+_ABSENT = re.compile(
+    r"TABLE_OR_VIEW_NOT_FOUND|DELTA_TABLE_NOT_FOUND|DELTA_MISSING_DELTA_TABLE|DELTA_PATH_DOES_NOT_EXIST|PATH_NOT_FOUND"
+    r"|DELTA_SCHEMA_NOT_SET|is not a Delta table|doesn't exist|does not exist"
+)
+_FORBIDDEN = re.compile(
+    r"PERMISSION_DENIED|INSUFFICIENT_PERMISSIONS|AccessDenied|AccessControlException|AuthorizationException"
+    r"|Permission denied"
+)
+_CALLERS = re.compile(r"AnalysisException|ParseException|PARSE_SYNTAX_ERROR|UNRESOLVED_|DATATYPE_MISMATCH|INVALID_")
+_GUARD = re.compile(r"batchintory guard (\w+)")
+
+
+def told(error: BaseException) -> str:
+    """
+    All that an error says by which it can be known: condition, class and text, its causes too.
+    """
+    words: list[str] = []
+    one: BaseException | None = error
+    while one is not None and len(words) < 20:
+        words += [_condition(one), type(one).__name__, str(one)]
+        one = one.__cause__
+    return "\n".join(filter(None, words))
+
+
+def _condition(error: BaseException) -> str:
+    for name in ("getCondition", "getErrorClass"):
+        ask = getattr(error, name, None)
+        if callable(ask):
+            try:
+                return str(ask() or "")
+            except Exception:  # an older Spark, or one whose JVM is gone
+                return ""
+    return ""
+
+
+def first_line(error: BaseException) -> str:
+    """
+    What an error says, without Java's stack.
+    """
+    return " ".join((str(error).strip() or type(error).__name__).splitlines()[0].split())[:500]
+
+
+def guard_of(text: str) -> str | None:
+    """
+    Which guard of a write stopped it, by `told`; None if none did.
+    """
+    found = _GUARD.search(text)
+    return None if found is None else found[1]
+
+
+def is_conflict(text: str) -> bool:
+    """
+    Whether another writer of the table came first.
+    """
+    return _CONFLICT.search(text) is not None
+
+
+def is_absent(text: str) -> bool:
+    """
+    Whether there is no such table.
+    """
+    return _ABSENT.search(text) is not None
+
+
+def translated(error: Exception, doing: str) -> BatchintoryError:
+    """
+    The error to raise in place of Spark's, of what only reads.
+    """
+    if isinstance(error, BatchintoryError):
+        return error
+    text = told(error)
+    first = first_line(error)
+    if _FORBIDDEN.search(text):
+        return ConfigurationError(f"{doing}: no rights: {first}")
+    if is_absent(text) or _CALLERS.search(text):
+        return ConfigurationError(f"{doing}: {first}")
+    return InventoryUnavailable(f"{doing}: {first}")

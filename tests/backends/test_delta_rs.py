@@ -1,0 +1,43 @@
+"""
+The inventory contract on a Delta table, through delta-rs.
+"""
+
+from __future__ import annotations
+
+import deltalake
+import pyarrow as pa
+import pytest
+
+from spark_batchintory.backends.delta_inventory import DeltaInventory
+from spark_batchintory.backends.delta_rs import RsDeltaTable
+from spark_batchintory.testing.inventory_contract import InventoryContract
+
+from .delta_store import RawDelta
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runtime(tmp_path_factory):
+    """
+    The runtime of delta-rs, which stands once it was used.
+    """
+    deltalake.write_deltalake(tmp_path_factory.mktemp("first"), pa.table({"n": [1]}))
+
+
+class TestRsDeltaInventory(InventoryContract):
+    """
+    Every backend is an object of its own on the one table of a test.
+    """
+
+    @pytest.fixture
+    def raw(self, tmp_path):
+        """
+        The table, read past the backend.
+        """
+        return RawDelta(str(tmp_path / "inventory"))
+
+    @pytest.fixture
+    def connect(self, raw, clock):
+        """
+        Makes backends on the table.
+        """
+        return lambda: DeltaInventory(RsDeltaTable(raw.path), clock=clock)

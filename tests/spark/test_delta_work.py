@@ -1,0 +1,152 @@
+"""
+Jobs on a Delta inventory through Spark, and meta tables in Spark under either kind of inventory.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+import spark_batchintory as bi
+from spark_batchintory import ConfigurationError, LeaseLost
+from spark_batchintory.backends.delta_table import Where
+from spark_batchintory.testing.clock import SteppedClock
+
+ROWS = "SELECT id AS uid, concat('/landing/', id, '.json') AS item, id % 7 AS weight FROM range(1, 31)"
+
+
+@pytest.fixture
+def files(delta):
+    """
+    Thirty files in a view of the session.
+    """
+    delta.sql(f"CREATE OR REPLACE TEMPORARY VIEW files AS {ROWS}")
+    yield "files"
+    delta.sql("DROP VIEW files")
+
+
+@pytest.fixture
+def clock():
+    """
+    The inventory's clock.
+    """
+    return SteppedClock()
+
+
+@pytest.fixture
+def inventory(delta, files, tmp_path, clock):
+    """
+    A Delta inventory at a path.
+    """
+    with bi.open_inventory(f"delta:{tmp_path / 'inventory'}", spark=delta) as inventory:
+        inventory.backend._clock = clock
+        yield inventory
+
+
+def test_a_job_from_its_first_batch_to_its_last(inventory, delta):
+    """
+    P1, P5, P7: every file in a batch, each published once, and a trace of who had it.
+    """
+    first = inventory.acquire_batch("daily", "files", batch_count=20, heartbeat=False)
+    second = inventory.acquire_batch("daily", "files", batch_count=20, heartbeat=False)
+    assert (first.uids, second.uids) == (list(range(1, 21)), list(range(21, 31)))
+    assert delta.read.batchintory(first).count() == 20
+    second.succeeded({"path": "/silver/2"})
+    first.succeeded()
+
+    assert inventory.acquire_batch("daily", "files", heartbeat=False) is None
+    (status,) = inventory.status("daily").to_dicts()
+    assert (status["frontier"], status["watermark"], status["succeeded"], status["backlog_items"]) == (30, 30, 2, 0)
+    assert [row["outcome"] for row in inventory.attempts(first.id).to_dicts()] == ["succeeded"]
+    assert [row["batch_id"] for row in inventory.trace("/landing/7.json").to_dicts()] == [first.id]
+
+
+def test_a_batch_that_failed_and_one_whose_lease_ran_out(inventory, clock):
+    """
+    P3, P4: the next attempts hold the same files; who was given up can change nothing.
+    """
+    failed = inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False, retry_delay=0)
+    slow = inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False, lease=60)
+    failed.failed(ValueError("boom"))
+    clock.advance(timedelta(seconds=61))
+
+    rescued = inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False)
+    again = inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False)
+    assert [(one.id, one.uids, one.attempt) for one in (rescued, again)] == [
+        (slow.id, slow.uids, 2),
+        (failed.id, failed.uids, 2),
+    ]
+    with pytest.raises(LeaseLost):
+        slow.succeeded()
+    rescued.succeeded()
+
+
+def test_a_beat_keeps_a_batch(inventory, clock):
+    """
+    P2: a beat lies in a table of its own, and counts for whoever looks for leases that are over.
+    """
+    batch = inventory.acquire_batch("daily", "files", batch_count=30, heartbeat=False, lease=60)
+    clock.advance(timedelta(seconds=50))
+    assert inventory.backend.beat(batch.id, batch.token, timedelta(minutes=1)) is not None
+    clock.advance(timedelta(seconds=50))
+
+    assert inventory.acquire_batch("daily", "files", heartbeat=False) is None
+    clock.advance(timedelta(seconds=20))
+    assert inventory.acquire_batch("daily", "files", heartbeat=False).id == batch.id
+
+
+def test_workers_of_one_process_go_together(inventory):
+    """
+    P2: four threads, each file once; turns that wait for a commit share the next one.
+    """
+    seen = []
+    summary = inventory.process(
+        lambda batch: seen.extend(batch.uids), "daily", "files", batch_count=3, workers=4, heartbeat=False
+    )
+
+    assert sorted(seen) == list(range(1, 31))
+    assert summary.succeeded == 10
+    turns = inventory.backend._table.rows(Where(None, ("job",)))[0]["turn"]
+    assert turns < 20, "ten claims and ten ends, one commit each"
+
+
+def test_the_session_is_left_as_it_was(inventory, delta):
+    """
+    Issue: our confs belong to a session of our own, also where something fails.
+    """
+    before = {row["key"]: row["value"] for row in delta.sql("SET").collect()}
+    batch = inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False)
+    batch.failed("no")
+    with pytest.raises(ConfigurationError):
+        inventory.acquire_batch("daily", "nowhere", batch_count=3, heartbeat=False)
+
+    assert {row["key"]: row["value"] for row in delta.sql("SET").collect()} == before
+
+
+def test_a_sql_inventory_with_meta_tables_in_spark(delta, files, tmp_path):
+    """
+    API: META_CONN=spark: with any inventory; planned before the turn and checked in it.
+    """
+    with bi.open_inventory(f"sqlite:///{tmp_path / 'i.db'}", meta="spark:", spark=delta) as inventory:
+        batches = [
+            inventory.acquire_batch("daily", files, batch_weight=20, meta_filter="uid % 2 = 0", heartbeat=False)
+            for _ in range(3)
+        ]
+
+    assert [batch.uids for batch in batches] == [[2, 4, 6, 8, 10], [12, 14, 16, 18, 20, 22], [24, 26, 28, 30]]
+
+
+def test_a_weaker_isolation_is_refused(inventory, delta, tmp_path):
+    """
+    DELTA: under WriteSerializable two workers can win the same batch; Databricks has it by default.
+    """
+    inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False)
+    place = f"delta.`{tmp_path / 'inventory'}`"
+    delta.sql(f"ALTER TABLE {place} UNSET TBLPROPERTIES ('delta.isolationLevel')")
+
+    with (
+        bi.open_inventory(f"delta:{tmp_path / 'inventory'}", spark=delta) as other,
+        pytest.raises(ConfigurationError, match="isolationLevel"),
+    ):
+        other.acquire_batch("daily", "files")
