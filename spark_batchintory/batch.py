@@ -249,7 +249,7 @@ class BatchRow:
     uids, digest
         The exact uids (`UidSet`) and the fingerprint of the items (`digest`), both pinned when the batch was made.
     attempt
-        Number of the attempt it is in; 0 for a queued batch that was never handed out.
+        Number of the attempt it is in; 0 for a batch that was never handed out, queued or prefetched (running).
     charged, losses
         Attempts that failed, and attempts whose lease ran out; given-back ones are in neither.
     max_attempts

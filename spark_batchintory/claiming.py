@@ -62,14 +62,19 @@ class Claimed:
     items: Sequence[Item]
 
 
-def claim(backend: InventoryBackend, meta: MetaBackend, call: Call, *, shared: bool) -> Claimed | None:
+def claim(
+    backend: InventoryBackend, meta: MetaBackend, call: Call, *, shared: bool, prefetch: int = 1
+) -> Sequence[Claimed]:
     """
-    Claim the next batch for `call`; None if there is nothing to do now.
+    Claim the next batch for `call`; none if there is nothing to do now.
 
     Parameters
     ----------
     shared
         Whether `meta` can read within the inventory's turn.
+    prefetch
+        How many new ranges may be claimed at once. Those after the first are running under tokens of their own, in
+        attempt 0, until they are handed out. What is served again comes alone.
 
     Raises
     ------
@@ -83,17 +88,17 @@ def claim(backend: InventoryBackend, meta: MetaBackend, call: Call, *, shared: b
     """
     meta.check(call.table)
     while True:
-        acquisition = _Acquisition(meta, call, shared)
+        acquisition = _Acquisition(meta, call, shared, prefetch)
         found = persistently(functools.partial(_turn, backend, acquisition))
-        if found is not None:
-            claimed = Claimed(found, acquisition.items or _pinned_items(backend, meta, found))
+        if found:
+            items = acquisition.items or [_pinned_items(backend, meta, row) for row in found]
             if acquisition.look_is_due:
                 _tend_in_passing(backend, meta, call, acquisition.window_is_due)
-            return claimed
+            return list(map(Claimed, found, items))
         if acquisition.is_paused:
-            return None
+            return []
         if not acquisition.goes_on and not tend(backend, meta, call, is_idle=True, is_due=acquisition.window_is_due):
-            return None
+            return []
 
 
 def plan(backend: InventoryBackend, meta: MetaBackend, call: Call, batches: int) -> list[PlannedBatch]:
@@ -102,7 +107,7 @@ def plan(backend: InventoryBackend, meta: MetaBackend, call: Call, batches: int)
     """
     meta.check(call.table)
     job = persistently(lambda: backend.job(call.key)) or JobRow(0, call.key.meta_table, call.key.job)
-    return list(itertools.islice(plan_batches(Scan(meta, call, job, None), call.limits), batches))
+    return list(itertools.islice(plan_batches(Scan(meta, call, job, None, batches), call.limits), batches))
 
 
 def pinned_items(meta: MetaBackend, row: BatchRow) -> Sequence[Item]:
@@ -140,9 +145,9 @@ def _shown(uids: UidSet) -> str:
     )
 
 
-def _turn(backend: InventoryBackend, acquisition: _Acquisition) -> BatchRow | None:
+def _turn(backend: InventoryBackend, acquisition: _Acquisition) -> Sequence[BatchRow]:
     """
-    One turn: the batch that it took; None if there was nothing to take. A reply that was lost is looked up.
+    One turn: the batches that it took, if there was anything to take. A reply that was lost is looked up.
     """
     if acquisition.is_in_doubt and (found := _looked_up(backend, acquisition)):
         return found  # a COMMIT may arrive after we looked
@@ -157,13 +162,18 @@ def _turn(backend: InventoryBackend, acquisition: _Acquisition) -> BatchRow | No
         raise InventoryUnavailable(f"{acquisition.call.key} was not claimed: {error}") from error
 
 
-def _looked_up(backend: InventoryBackend, acquisition: _Acquisition) -> BatchRow | None:
+def _looked_up(backend: InventoryBackend, acquisition: _Acquisition) -> Sequence[BatchRow]:
     """
-    The batch that our token holds although nobody told us; its items are read anew, what was planned may be another.
+    What our tokens hold although nobody told us; the items are read anew, what was planned may be another.
     """
     what = f"whether {acquisition.call.key} was claimed"
-    found = looked_up(lambda: backend.find_token(acquisition.token), what)
-    if found is not None:
+    found: list[BatchRow] = []
+    for token in acquisition.tokens:  # the first is in every claim, and later ones in none without those before
+        row = looked_up(functools.partial(backend.find_token, token), what)
+        if row is None:
+            break
+        found.append(row)
+    if found:
         acquisition.items = None
     return found
 
@@ -197,14 +207,14 @@ def _tend_in_passing(backend: InventoryBackend, meta: MetaBackend, call: Call, i
 
 class _Acquisition:
     """
-    One acquire: its token, what it planned, and what its turn decided.
+    One acquire: its tokens, what it planned, and what its turn decided.
     """
 
-    def __init__(self, meta: MetaBackend, call: Call, shared: bool) -> None:
+    def __init__(self, meta: MetaBackend, call: Call, shared: bool, prefetch: int) -> None:
         self.call = call
-        self.token = uuid.uuid4().hex
+        self.tokens = [uuid.uuid4().hex for _ in range(prefetch)]
         self.retaken: BatchRow | None = None
-        self.items: Sequence[Item] | None = None
+        self.items: Sequence[Sequence[Item]] | None = None
         self.goes_on = False
         self.look_is_due = False
         self.window_is_due = False
@@ -246,24 +256,25 @@ class _Acquisition:
         self.goes_on = bool(killed)
         return self._new_range(killed, job, turn)
 
-    def taken(self, written: Written) -> BatchRow | None:
+    def taken(self, written: Written) -> Sequence[BatchRow]:
         """
-        The batch this turn recorded as ours: served again, or a new range; None if it recorded none.
+        What this turn recorded as ours: a batch that is served again, or new ranges.
         """
-        if self.retaken is not None or self.items is None:
-            return self.retaken
-        return replace(written.step.inserts[-1], id=written.ids[-1])
+        if self.retaken is not None:
+            return [self.retaken]
+        new = zip(written.step.inserts, written.ids, strict=True)
+        return [replace(row, id=given) for row, given in new if row.status is Status.RUNNING]
 
     def _serve(self, row: BatchRow, killed: list[Change], job: JobRow, turn: Turn) -> Step:
         self.retaken = lifecycle.retaken(
             row,
             now=turn.now,
-            token=self.token,
+            token=self.tokens[0],
             worker=worker_name(),
             lease=lease_of(row),
             job_identifier=self.call.job_identifier,
         )
-        ended = [change.before for change in killed] + ([row] if row.status is Status.RUNNING else [])
+        ended = [change.before for change in killed] + ([row] if lifecycle.is_handed_out(row) else [])
         return Step(
             changes=[*killed, Change(row, self.retaken)],
             attempts=[lifecycle.ended(one, now=turn.now, outcome="lost") for one in ended],
@@ -275,12 +286,16 @@ class _Acquisition:
         pinning = Pinning(job, self.call, turn.now)
         for piece in planned.aside:
             pinning.closed(piece, Kind.ASIDE, Status.CANCELLED)
-        for piece in planned.dead:
-            pinning.closed(piece, Kind.RANGE, Status.DEAD)
-        if planned.batch is not None:
-            self.items = planned.batch.items
-            pinning.running(planned.batch, self.token)
-        self.goes_on = self.goes_on or (planned.batch is None and bool(planned.dead))
+        claimed: list[Sequence[Item]] = []
+        tokens = iter(self.tokens)
+        for piece in planned.pieces:
+            if piece.set_aside:
+                pinning.closed(piece, Kind.RANGE, Status.DEAD)
+            else:
+                pinning.running(piece, next(tokens), attempt=0 if claimed else 1)
+                claimed.append(piece.items)
+        self.items = claimed or None
+        self.goes_on = self.goes_on or (not claimed and bool(planned.pieces))
         pinning.scanned(planned.scanned)
         left = pinning.leaving_gaps()
         attempts = [lifecycle.ended(change.before, now=turn.now, outcome="lost") for change in killed]
@@ -298,21 +313,24 @@ class _Acquisition:
 
     def _plan(self, job: JobRow, session: object) -> _Plan:
         """
-        The next new range, with what has to be set aside on the way to it.
+        The next new ranges, with what has to be set aside on the way to them.
         """
-        scan = Scan(self._meta, self.call, job, session)
-        dead: list[PlannedBatch] = []
-        for planned in plan_batches(scan, self.call.limits):
-            if not planned.set_aside:
-                return _Plan(planned, dead, self._skipped(job, session), scan.scanned_before(planned))
-            dead.append(planned)
-            if len(dead) == _ASIDE_PER_TURN:
+        wanted = len(self.tokens)
+        scan = Scan(self._meta, self.call, job, session, wanted)
+        pieces: list[PlannedBatch] = []
+        scanned, dead = None, 0
+        for piece in plan_batches(scan, self.call.limits):
+            pieces.append(piece)
+            dead += piece.set_aside
+            if len(pieces) - dead == wanted:
+                scanned = scan.scanned_before(piece)
+                break
+            if dead == _ASIDE_PER_TURN:
                 break
         else:
             # What lies below a raised minimum was not looked at, and is set aside only together with a claim above it.
-            scanned = scan.scanned_through if dead or not self._is_raised(job) else None
-            return _Plan(None, dead, self._skipped(job, session) if dead else [], scanned)
-        return _Plan(None, dead, self._skipped(job, session), None)
+            scanned = scan.scanned_through if pieces or not self._is_raised(job) else None
+        return _Plan(pieces, self._skipped(job, session) if pieces else [], scanned)
 
     def _is_raised(self, job: JobRow) -> bool:
         """
@@ -336,11 +354,10 @@ class _Acquisition:
 @dataclass(frozen=True, slots=True)
 class _Plan:
     """
-    A range to claim, oversize items and skipped ranges before it, and how far the filter was looked at.
+    Ranges to claim and oversize items among them, skipped ranges before, and how far the filter was looked at.
     """
 
-    batch: PlannedBatch | None
-    dead: Sequence[PlannedBatch]
+    pieces: Sequence[PlannedBatch]
     aside: Sequence[PlannedBatch]
     scanned: int | None
 

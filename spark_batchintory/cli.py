@@ -264,6 +264,15 @@ def resume(job: Job, meta_table_name: MetaTableName = None, reason: Reason = Non
         show(inventory.resume(job, meta_table_name=meta_table_name, reason=reason), as_json)
 
 
+@app.command()
+def maintain() -> None:
+    """
+    Compact a Delta inventory; there is nothing to do for a database.
+    """
+    with open_inventory() as inventory:
+        inventory.maintain()
+
+
 @app.command(context_settings=_UIDS)
 def redo(
     job: Job,

@@ -168,3 +168,14 @@ class Control:
             reason=self._stored(reason),
             dry_run=dry_run,
         )
+
+    def maintain(self) -> None:
+        """
+        Keep claims fast: compact a Delta inventory, and forget beats that say nothing any more.
+
+        Call it now and then (once a day, or after some thousand batches), while others work or not: a turn that meets
+        it goes again. No record is lost; files that no version of the last 7 days needs are deleted. Databases do such
+        things themselves, and nothing happens.
+        """
+        self._prepare()
+        self.backend.maintain()

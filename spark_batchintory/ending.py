@@ -65,11 +65,11 @@ def failing(
 
 def giving_back(row: BatchRow, turn: Turn, *, skipped: Skipped = ()) -> Step:
     """
-    The step that ends a running attempt without a charge.
+    The step that ends a running attempt without a charge; of a prefetched range that was not begun there is none.
     """
     after = lifecycle.given_back(row, now=turn.now)
     entry = lifecycle.ended(row, now=turn.now, outcome="given_back", skipped=skipped)
-    return Step(changes=[Change(row, after)], attempts=[entry])
+    return Step(changes=[Change(row, after)], attempts=[entry] if lifecycle.is_handed_out(row) else [])
 
 
 def end(backend: InventoryBackend, row: BatchRow, outcome: Status, step: Callable[[Turn], Step]) -> BatchRow:

@@ -26,6 +26,7 @@ from .ending import end, failing, giving_back, succeeding
 from .errors import BatchintoryError, ConfigurationError, LeaseLost
 from .inventory import InventoryBackend, Step, Turn
 from .lease import Heart
+from .lifecycle import handed_out
 from .masking import mask
 from .recorded import RecordedBatch
 from .retrying import persistently
@@ -90,6 +91,13 @@ class Batch(RecordedBatch):
         True or False once the batch was ended here as such, else None.
         """
         return {Status.SUCCEEDED: True, Status.FAILED: False}.get(self._outcome) if self._outcome is not None else None
+
+    def begin(self) -> None:
+        """
+        Begin the first attempt of a batch that was claimed ahead; nothing for any other.
+        """
+        if self._row.attempt == 0:
+            self._row = handed_out(self._row, now=self._held_by().backend.now())
 
     def succeeded(self, result: Any = None, logging: str | None = None) -> None:
         """

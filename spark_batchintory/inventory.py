@@ -202,6 +202,12 @@ class InventoryBackend(Protocol):
     default_lease: timedelta
     """Lease of a batch where neither call nor settings say one."""
 
+    beats_per_lease: int
+    """How often a lease is extended while its batch is held."""
+
+    claims_ahead: bool
+    """Whether a commit is so dear that several ranges are claimed at once where the caller asks for it (`prefetch`)."""
+
     def prepare(self) -> str:
         """
         Make the tables if they are missing, check them if not, and return the inventory's uuid.
@@ -321,6 +327,11 @@ class InventoryBackend(Protocol):
     def now(self) -> datetime:
         """
         The inventory's clock, naive UTC.
+        """
+
+    def maintain(self) -> None:
+        """
+        Do what keeps the store fast and costs too much for a claim, while others work; in some stores that is nothing.
         """
 
     def close(self) -> None:

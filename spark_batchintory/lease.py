@@ -2,7 +2,8 @@
 Keeping leases alive: one daemon thread per opened inventory beats for all batches this process holds.
 
 A lease of length L is extended every L/5 (`BEATS_PER_LEASE`), so that a function which holds the interpreter for two
-intervals costs nothing. The inventory is authoritative on who owns a batch; what this module remembers serves two
+intervals costs nothing; every L/2 where a beat is dear (a commit of a Delta table), and a beat that failed is tried
+again L/5 later. The inventory is authoritative on who owns a batch; what this module remembers serves two
 purposes only: to know when to beat, and to tell a worker early that its lease is gone (`Batch.check`). A beat that
 fails for want of a connection only warns, and the next one tries again; a beat that finds that the token owns nothing
 marks the batch as lost and stops.
@@ -28,7 +29,7 @@ from typing import Protocol
 log = logging.getLogger("spark_batchintory")
 
 BEATS_PER_LEASE = 5
-"""A running batch's lease is extended so many times per lease."""
+"""A running batch's lease is extended so many times per lease, unless the inventory says otherwise."""
 
 Beat = Callable[[int, str, timedelta], "datetime | None"]
 """`InventoryBackend.beat`."""
@@ -63,9 +64,8 @@ class _Pulse:
     next_beat: float
     last_beat: float
 
-    @property
-    def interval(self) -> float:
-        return self.lease.total_seconds() / BEATS_PER_LEASE
+    def interval(self, beats_per_lease: int) -> float:
+        return self.lease.total_seconds() / beats_per_lease
 
 
 class Heart:
@@ -78,10 +78,15 @@ class Heart:
         Extends one lease and returns its new end, or None if it is lost.
     clock
         Monotonic seconds.
+    beats_per_lease
+        How often it is extended per lease.
     """
 
-    def __init__(self, beat: Beat, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, beat: Beat, clock: Callable[[], float] = time.monotonic, *, beats_per_lease: int = BEATS_PER_LEASE
+    ) -> None:
         self._beat = beat
+        self._beats_per_lease = beats_per_lease
         self._clock = clock
         self._pulses: dict[str, _Pulse] = {}
         self._condition = threading.Condition()
@@ -95,7 +100,7 @@ class Heart:
         """
         now = self._clock()
         pulse = _Pulse(weakref.ref(batch), batch_id, token, lease, now, now + max_hold.total_seconds())
-        pulse.next_beat += pulse.interval
+        pulse.next_beat += pulse.interval(self._beats_per_lease)
         with self._condition:
             self._pulses[token] = pulse
             if self._thread is None:
@@ -139,10 +144,11 @@ class Heart:
                 log.warning("batch %s was held for too long; its lease is extended no more (MAX_HOLD)", pulse.batch_id)
             self.let_go(pulse.token)
             return
-        pulse.next_beat = now + pulse.interval
+        pulse.next_beat = now + pulse.interval(self._beats_per_lease)
         try:
             until = self._beat(pulse.batch_id, pulse.token, pulse.lease)
         except Exception as error:  # whatever it is, it must not end the thread that beats for all batches
+            pulse.next_beat = min(pulse.next_beat, now + pulse.interval(BEATS_PER_LEASE))
             log.warning("the lease of batch %s could not be extended, will be tried again: %s", pulse.batch_id, error)
             return
         if until is None:

@@ -70,13 +70,17 @@ def retaken(
 ) -> BatchRow:
     """
     The row claimed again: attempt + 1 under a new token; the charge for a lease that ran out is booked here.
+
+    A prefetched range whose worker is gone may have been begun or not, which nobody knows: nothing is charged, and the
+    number that the attempt would have had is not used again.
     """
     allow("claim", row)
+    was_waiting = row.status is Status.RUNNING and not is_handed_out(row)
     return replace(
         row,
         status=Status.RUNNING,
-        attempt=row.attempt + 1,
-        losses=row.losses + (row.status is Status.RUNNING),
+        attempt=row.attempt + 1 + was_waiting,
+        losses=row.losses + is_handed_out(row),
         token=token,
         worker=worker,
         job_identifier=job_identifier,
@@ -86,6 +90,20 @@ def retaken(
         logging=None,
         job_result_item=None,
     )
+
+
+def is_handed_out(row: BatchRow) -> bool:
+    """
+    Whether an attempt of the row is going on; a prefetched range is running without one (attempt 0).
+    """
+    return row.status is Status.RUNNING and row.attempt > 0
+
+
+def handed_out(row: BatchRow, *, now: datetime) -> BatchRow:
+    """
+    The prefetched row as its worker begins with it; recorded together with the end of the attempt.
+    """
+    return replace(row, attempt=1, processing_start=now)
 
 
 def succeeded(row: BatchRow, *, now: datetime, number: int, result: Any, logging: str | None) -> BatchRow:
@@ -142,7 +160,7 @@ def lost(row: BatchRow, *, now: datetime) -> BatchRow | None:
     """
     The row declared dead because its lease ran out once too often; None if it may be claimed again.
     """
-    if not retrying.is_lost_for_good(row.losses + 1):
+    if not is_handed_out(row) or not retrying.is_lost_for_good(row.losses + 1):
         return None
     return replace(row, status=Status.DEAD, losses=row.losses + 1, processing_end=now, due_at=None)
 

@@ -235,7 +235,7 @@ def _closing(rows: Sequence[BatchRow], reason: str | None, turn: Turn) -> Step:
     ended = functools.partial(lifecycle.ended, now=turn.now, outcome="marked_done", error=reason)
     return Step(
         changes=[Change(row, lifecycle.marked_done(row, now=turn.now)) for row in rows],
-        attempts=[ended(row) for row in rows if row.status is Status.RUNNING],
+        attempts=[ended(row) for row in rows if lifecycle.is_handed_out(row)],
         acts=[act_on("mark_done", rows, turn.now, reason)],
     )
 

@@ -67,7 +67,7 @@ class Inventory(Overview, Control):
         self.settings = settings
         self._shared = shared
         self._secrets = secrets
-        self._heart = Heart(backend.beat)
+        self._heart = Heart(backend.beat, beats_per_lease=backend.beats_per_lease)
         self._held: weakref.WeakValueDictionary[int, Batch] = weakref.WeakValueDictionary()
         self._holding = threading.Lock()
         self._closing = weakref.finalize(self, Heart.stop, self._heart)
@@ -170,22 +170,23 @@ class Inventory(Overview, Control):
         if call is None:
             return None
         self._warn_of_forgotten(call)
-        batch = self._acquired(call, heartbeat)
-        if batch is None and completion.is_told(call):
+        batches = self._acquired(call, heartbeat)
+        if not batches and completion.is_told(call):
             completion.told(self.backend, self.meta, call)
-        return batch
+        return batches[0] if batches else None
 
     def acquire_batches(
         self, job: str, *args: Any, iterations: int | None = None, prefetch: int = 1, **kwargs: Any
     ) -> Iterator[Batch]:
         """
-        Claim one batch per step, lazily, at most `iterations`, until there is nothing to do.
+        One batch per step, claimed lazily, at most `iterations`, until there is nothing to do.
 
-        Arguments are those of `acquire_batch`. `prefetch` is how many ranges one commit may claim; databases, where a
-        claim costs little, claim one whatever it says.
+        Arguments are those of `acquire_batch`. `prefetch` is how many new ranges one commit of a Delta inventory may
+        claim; databases, where a claim costs little, claim one whatever it says. What was claimed ahead is leased like
+        any other batch, begins its attempt when it is handed out, and is given back if the iterator is closed.
         """
         processing.checked_steps(iterations, prefetch)
-        return processing.acquired(functools.partial(self.acquire_batch, job, *args, **kwargs), iterations)
+        return processing.acquired(self._claims(job, args, kwargs, warns=True), iterations, prefetch)
 
     def process(
         self,
@@ -211,6 +212,8 @@ class Inventory(Overview, Control):
         ----------
         workers
             Threads that do so at once.
+        prefetch
+            How many new ranges one commit of a Delta inventory may claim, for all threads; see `acquire_batches`.
         on_error
             ``raise`` ends with the first error; ``continue`` leaves the batch failed and goes on.
         progress
@@ -220,9 +223,9 @@ class Inventory(Overview, Control):
         """
         processing.checked_steps(iterations, prefetch)
         return processing.process(
-            functools.partial(self._for_processing, job, *args, **kwargs),
+            self._claims(job, args, kwargs),
             func,
-            processing.Plan(iterations, workers, on_error, on_acquired, on_finished),
+            processing.Plan(iterations, workers, on_error, on_acquired, on_finished, prefetch),
             processing.bar_for(progress, lambda: self.status(job)),
             functools.partial(self._standing, job, *args, **kwargs),
         )
@@ -286,25 +289,38 @@ class Inventory(Overview, Control):
         """
         _ = self._holder
 
-    def _acquired(self, call: Call, heartbeat: bool) -> Batch | None:
+    def _acquired(self, call: Call, heartbeat: bool, prefetch: int = 1) -> list[Batch]:
         holder = self._holder
         shared = self._shared and not is_upstream(call.table)
-        claimed = claiming.claim(self.backend, self.meta, call, shared=shared)
-        if claimed is None:
-            return None
-        batch = Batch(claimed, holder)
+        ahead = prefetch if self.backend.claims_ahead else 1
+        claimed = claiming.claim(self.backend, self.meta, call, shared=shared, prefetch=ahead)
+        batches = [Batch(one, holder) for one in claimed]
         with self._holding:
-            self._held[batch.id] = batch
+            self._held.update((batch.id, batch) for batch in batches)
         if heartbeat:
-            keep_alive(batch, holder, self.settings.MAX_HOLD)
-        return batch
+            for batch in batches:
+                keep_alive(batch, holder, self.settings.MAX_HOLD)
+        return batches
 
-    def _for_processing(self, job: str, *args: Any, heartbeat: bool = True, **kwargs: Any) -> Batch | None:
+    def _claims(self, job: str, args: Any, kwargs: Any, *, warns: bool = False) -> processing.Acquire:
         """
-        `acquire_batch` without the warning of forgotten batches: those in other threads are not forgotten.
+        What claims the next batches; it `warns` of forgotten ones for one thread only, since those of others are none.
         """
-        call = _bound_call(self, job, *args, **kwargs)
-        return None if call is None else self._acquired(call, heartbeat)
+        how = dict(kwargs)
+        heartbeat = how.pop("heartbeat", True)
+
+        def acquire(prefetch: int) -> list[Batch]:
+            call = _bound_call(self, job, *args, **how)
+            if call is None:
+                return []
+            if warns:
+                self._warn_of_forgotten(call)
+            batches = self._acquired(call, heartbeat, prefetch)
+            if warns and not batches and completion.is_told(call):
+                completion.told(self.backend, self.meta, call)
+            return batches
+
+        return acquire
 
     def _standing(self, job: str, *args: Any, **kwargs: Any) -> completion.Standing | None:
         """

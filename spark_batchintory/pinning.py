@@ -46,12 +46,13 @@ class Pinning:
         self.job = job
         self.rows: list[BatchRow] = []
 
-    def running(self, piece: PlannedBatch, token: str) -> None:
+    def running(self, piece: PlannedBatch, token: str, attempt: int = 1) -> None:
         """
-        The next range, claimed under `token`.
+        The next range, claimed under `token`; attempt 0 if it is prefetched.
         """
         row = self._row(piece, Kind.RANGE, Status.RUNNING, range_lo=self.job.next_uid)
-        self._tile(replace(row, attempt=1, token=token, worker=worker_name(), due_at=self._now + self._call.lease))
+        until = self._now + self._call.lease
+        self._tile(replace(row, attempt=attempt, token=token, worker=worker_name(), due_at=until))
 
     def closed(self, piece: PlannedBatch, kind: Kind, status: Status, logging: str | None = None) -> None:
         """

@@ -9,9 +9,11 @@ batch they are in.
 from __future__ import annotations
 
 import importlib.util
+import logging
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
@@ -19,11 +21,14 @@ from typing import Any, Protocol
 
 from .batch import Status
 from .completion import Standing
-from .errors import ConfigurationError
+from .errors import BatchintoryError, ConfigurationError
 from .handle import Batch
 from .weights import ExactWeight, add
 
-Acquire = Callable[[], "Batch | None"]
+Acquire = Callable[[int], "Sequence[Batch]"]
+"""Claims at least one batch if there is one, and at most so many."""
+
+log = logging.getLogger("spark_batchintory")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class Plan:
     on_error: str
     on_acquired: Callable[[Batch], None] | None = None
     on_finished: Callable[[Batch], None] | None = None
+    prefetch: int = 1
 
     def __post_init__(self) -> None:
         if self.on_error not in ("raise", "continue"):
@@ -107,17 +113,41 @@ def checked_steps(iterations: int | None, prefetch: int) -> None:
             raise ConfigurationError(f"{name} must be a whole number, not {value!r}")
 
 
-def acquired(acquire: Acquire, iterations: int | None) -> Iterator[Batch]:
+def acquired(acquire: Acquire, iterations: int | None, prefetch: int = 1) -> Iterator[Batch]:
     """
-    Batches, claimed when asked for, until there is nothing to do.
+    Batches, claimed when asked for, until there is nothing to do; those that were claimed ahead are given back at last.
     """
+    ahead: deque[Batch] = deque()
     step = 0
-    while iterations is None or step < iterations:
-        batch = acquire()
-        if batch is None:
-            return
-        yield batch
-        step += 1
+    try:
+        while iterations is None or step < iterations:
+            if not ahead:
+                ahead.extend(acquire(prefetch if iterations is None else min(prefetch, iterations - step)))
+            if not ahead:
+                return
+            step += 1
+            yield handed_out(ahead.popleft())
+    finally:
+        give_back(ahead)
+
+
+def handed_out(batch: Batch) -> Batch:
+    """
+    The batch, in its first attempt from now on if it was claimed ahead.
+    """
+    batch.begin()
+    return batch
+
+
+def give_back(batches: Iterable[Batch]) -> None:
+    """
+    Let others have what was claimed ahead; where that cannot be told, the leases run out.
+    """
+    for batch in batches:
+        try:
+            batch.give_back()
+        except BatchintoryError as error:
+            log.warning("batch %s, claimed ahead, could not be given back, its lease runs out: %s", batch.id, error)
 
 
 def process(
@@ -134,18 +164,25 @@ def process(
     """
     with bar as shown:
         run = _Run(acquire, func, plan, shown)
-        if plan.workers == 1:
-            run.work()
-        else:
-            with ThreadPoolExecutor(plan.workers, thread_name_prefix="batchintory") as pool:
-                try:
-                    for outcome in [pool.submit(run.work) for _ in range(plan.workers)]:
-                        outcome.result()
-                except BaseException:
-                    run.stop()  # leaving the pool waits for its threads: let each end with the batch it is in
-                    raise
+        try:
+            _worked(run, plan.workers)
+        finally:
+            give_back(run.ahead)
     left = standing() if run.is_drained else None
     return run.summary if left is None else replace(run.summary, complete=left.is_complete, set_aside=left.set_aside)
+
+
+def _worked(run: _Run, workers: int) -> None:
+    if workers == 1:
+        run.work()
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="batchintory") as pool:
+        try:
+            for outcome in [pool.submit(run.work) for _ in range(workers)]:
+                outcome.result()
+        except BaseException:
+            run.stop()  # leaving the pool waits for its threads: let each end with the batch it is in
+            raise
 
 
 @dataclass(slots=True)
@@ -159,11 +196,13 @@ class _Run:
     plan: Plan
     bar: Bar | None
     summary: Summary = field(default_factory=Summary)
+    ahead: deque[Batch] = field(default_factory=deque)
     _started: int = 0
     _taken: int = 0
     _taken_at_end: int = -1
     _stopped: bool = False
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _claiming: threading.Lock = field(default_factory=threading.Lock)
 
     def work(self) -> None:
         """
@@ -193,15 +232,27 @@ class _Run:
         return self._taken_at_end == self._taken
 
     def _next(self) -> Batch | None:
+        """
+        The next batch. One thread claims ahead for all; where nobody does, all claim at once.
+        """
+        if self.plan.prefetch == 1:
+            batches = self._claimed(1)
+            return handed_out(batches[0]) if batches else None
+        with self._claiming:
+            if not self.ahead:
+                left = self.plan.prefetch if self.plan.iterations is None else self.plan.iterations - self._taken
+                self.ahead.extend(self._claimed(min(self.plan.prefetch, left)))
+            return handed_out(self.ahead.popleft()) if self.ahead else None
+
+    def _claimed(self, count: int) -> Sequence[Batch]:
         with self._lock:
             before = self._taken
-        batch = self.acquire()
+        batches = self.acquire(count)
         with self._lock:
-            if batch is None:
+            self._taken += len(batches)
+            if not batches:
                 self._taken_at_end = max(self._taken_at_end, before)
-            else:
-                self._taken += 1
-        return batch
+        return batches
 
     def _may_start(self) -> bool:
         with self._lock:

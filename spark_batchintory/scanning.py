@@ -27,9 +27,14 @@ class Scan:
     The items in scope above where a job stands, page by page, as far as somebody reads.
 
     With a filter it also knows up to where every row was looked at, so that what the filter rejects is read once.
+
+    Parameters
+    ----------
+    batches
+        How many batches are wanted; only decides the size of the first page.
     """
 
-    def __init__(self, meta: MetaBackend, call: Call, job: JobRow, session: object) -> None:
+    def __init__(self, meta: MetaBackend, call: Call, job: JobRow, session: object, batches: int = 1) -> None:
         self._meta = meta
         self._table: MetaTable = call.table
         self._session = session
@@ -37,7 +42,7 @@ class Scan:
         self._upto = call.bounds.highest
         self._size = _LARGEST_PAGE if call.limits.weight is None and call.limits.count is None else _PAGE
         if call.limits.count is not None:
-            self._size = min(call.limits.count + 1, _LARGEST_PAGE)
+            self._size = min(call.limits.count * batches + 1, _LARGEST_PAGE)
         self.scanned_through: int | None = None
         self._seen: Item | None = None
         self._last: int | None = None

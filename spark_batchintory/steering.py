@@ -204,7 +204,7 @@ def _cancelling(row: BatchRow, reason: str | None, turn: Turn) -> Step:
     ended = lifecycle.ended(current, now=now, outcome="cancelled", error=reason)
     return Step(
         changes=[Change(current, lifecycle.cancelled(current, now=now))],
-        attempts=[ended] if current.status is Status.RUNNING else [],
+        attempts=[ended] if lifecycle.is_handed_out(current) else [],
         acts=_acts("cancel", [current], now, reason),
     )
 

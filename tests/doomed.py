@@ -335,3 +335,55 @@ def execute(channel: Channel, pickled: str) -> None:
     batch = pickle.loads(base64.b64decode(pickled))
     ends = [batch.succeeded, batch.failed, batch.give_back, batch.check, batch.delta_options]
     channel.tell([[list(item) for item in batch], batch.attempt, [told(end) for end in ends]])
+
+
+def on_delta(channel: Channel, path: str, url: str, where: tuple[str, str]) -> None:
+    """
+    Claim a batch on a Delta table, beat, and end it; to be killed before or after one of the commits.
+    """
+    counted = {"write": 0}
+    inventory = _delta(path, url)
+    table = inventory.backend._table
+
+    def deadly(name: str, call: Any) -> Any:
+        def called(*args: Any) -> Any:
+            counted["write"] += name == "write"
+            point = f"write {counted['write']}" if name == "write" else name
+            if tuple(where) == (point, "before"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            found = call(*args)
+            if tuple(where) == (point, "after"):
+                os.kill(os.getpid(), signal.SIGKILL)
+            return found
+
+        return called
+
+    table._create, table.write = deadly("create", table._create), deadly("write", table.write)
+    inventory.status()
+    batch = inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False)
+    table.beat = deadly("beat", table.beat)
+    inventory.backend.beat(batch.id, batch.token, MINUTE)
+    batch.succeeded()
+
+
+def drain_delta(channel: Channel, path: str, url: str) -> None:
+    """
+    Work through what there is on a Delta table; tells the uids.
+    """
+    found: list[int] = []
+    for batch in _delta(path, url).acquire_batches("daily", "files", batch_count=2, heartbeat=False):
+        found += batch.uids
+        batch.succeeded()
+    channel.tell(found)
+
+
+def _delta(path: str, url: str) -> Any:
+    from spark_batchintory.backends.delta_inventory import DeltaInventory
+    from spark_batchintory.backends.delta_rs import RsDeltaTable
+    from spark_batchintory.backends.sql_engine import Database
+    from spark_batchintory.backends.sql_meta import SqlMeta
+    from spark_batchintory.connections import parse_connection
+    from spark_batchintory.settings import load_settings
+
+    meta = SqlMeta(Database(parse_connection(url)))
+    return bi.Inventory(DeltaInventory(RsDeltaTable(path)), meta, load_settings(), shared=True)

@@ -298,15 +298,19 @@ class TestComplete:
         lite.execute("DELETE FROM files WHERE uid > 2")
         inventory = lite.open()
         idle = threading.Event()
-        acquire = inventory._for_processing
+        claims = inventory._claims
 
         def watched(*args, **kwargs):
-            batch = acquire(*args, **kwargs)
-            if batch is None:
-                idle.set()
-            return batch
+            acquire = claims(*args, **kwargs)
 
-        inventory._for_processing = watched
+            def claimed(count):
+                if not (batches := acquire(count)):
+                    idle.set()
+                return batches
+
+            return claimed
+
+        inventory._claims = watched
 
         def work(batch):
             if batch.uids == [2]:

@@ -8,6 +8,7 @@ et al. 1984). Nothing changes for who decides: a turn sees a state and nobody co
 
 from __future__ import annotations
 
+import functools
 import itertools
 import os
 import threading
@@ -19,6 +20,7 @@ from typing import Any
 from ..batch import BatchRow, JobKey, JobRow
 from ..errors import ClaimConflict, LeaseLost
 from ..inventory import Change, Decide, Step, Written
+from .delta_rows import Record
 
 
 @dataclass(slots=True, eq=False)
@@ -53,10 +55,32 @@ class Request:
 class Queue:
     """
     The turns of one job that this process waits for; one thread leads, and takes along who has come by then.
+
+    Attributes
+    ----------
+    last
+        The job's record as the last turn of this process left it; None if that is not known.
     """
 
+    last: Record | None = None
+    _is_shared: bool = False
     _leading: threading.Lock = field(default_factory=threading.Lock)
     _waiting: deque[Request] = field(default_factory=deque)
+
+    @property
+    def is_alone(self) -> bool:
+        """
+        Whether `last` is likely to be what the table holds.
+        """
+        return self.last is not None and not self._is_shared
+
+    def sees(self, record: Record | None) -> bool:
+        """
+        Take note of the job's record as it was just read; whether another process has written it since our last turn.
+        """
+        if self.last is not None:
+            self._is_shared = record is None or record["turn"] != self.last["turn"]
+        return self.last is not None and self._is_shared
 
     def take_turn(self, request: Request, lead: Callable[[Sequence[Request]], None], size: int) -> Written:
         """
@@ -124,10 +148,16 @@ class Standing:
         First and last state of each row that changed, by id.
     """
 
-    def __init__(self, job: JobRow, waiting: Sequence[BatchRow]) -> None:
+    def __init__(self, job: JobRow, read_waiting: Callable[[], Sequence[BatchRow]]) -> None:
         self.job = job
-        self.waiting = list(waiting)
         self.changes: dict[int, Change] = {}
+        self._read_waiting = functools.lru_cache(read_waiting)
+
+    def waiting(self) -> list[BatchRow]:
+        """
+        The open batches that were read, as the turns before left them.
+        """
+        return [row for row in map(self.now, self._read_waiting()) if row.due_at is not None]
 
     def now(self, row: BatchRow) -> BatchRow:
         """
@@ -155,7 +185,6 @@ class Standing:
             first = self.changes.get(change.before.id)
             self.changes[change.before.id] = Change(change.before if first is None else first.before, change.after)
         self.job = job
-        self.waiting = [row for row in map(self.now, self.waiting) if row.due_at is not None]
 
 
 def together(steps: Sequence[Step], standing: Standing) -> Step:

@@ -11,13 +11,25 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..errors import ClaimConflict, CommitUnknown, ConfigurationError, InventoryUnavailable, LeaseLost
 from ..retrying import persistently
+from .delta_clock import EPOCH
 from .delta_rows import COLUMNS, JOB, OPEN_BATCH, PARTITIONED_BY, Record
-from .delta_table import CHANGED, Replacement, TurnWrite, Where, checked_uuid, properties_of, was_records
+from .delta_table import (
+    CHANGED,
+    CLOCK,
+    FORGOTTEN_AFTER,
+    SETTLED,
+    Replacement,
+    TurnWrite,
+    Where,
+    checked_uuid,
+    properties_of,
+    was_records,
+)
 
 ENGINE = "delta-rs"
 """What the table's property says while this engine writes it."""
@@ -37,6 +49,7 @@ class RsDeltaTable:
 
     def __init__(self, location: str, storage: Mapping[str, str] | None = None) -> None:
         self.location = location.rstrip("/")
+        self.is_local = False  # a commit is written only if it is not there yet, on local disks as well
         self._storage = dict(storage or {}) or None
 
     def prepare(self) -> str:
@@ -96,7 +109,7 @@ class RsDeltaTable:
         """
         Records; see the port.
         """
-        found = _records(self._opened(), _filter(where))
+        found = _records(self._opened(), where)
         found.sort(key=lambda record: tuple(record[name] for name in order), reverse=descending)
         return found if limit is None else found[:limit]
 
@@ -104,14 +117,14 @@ class RsDeltaTable:
         """
         The job and what waits; see the port.
         """
-        found = _records(self._opened(), _filter(Where(job_key, (JOB, OPEN_BATCH))))
-        jobs = [record for record in found if record["record"] == JOB]
-        due = [record for record in found if record["due_at"] is not None and record["due_at"] <= now]
+        table = self._opened()
+        jobs = _records(table, Where(job_key, (JOB,)))
+        due = _records(table, Where(job_key, (OPEN_BATCH,), [("due_at", "<=", now)]))
         due.sort(key=lambda record: (record["status"], record["due_at"], record["id"]))
         taken: dict[str, int] = {}
         for record in due:
             taken[record["status"]] = taken.get(record["status"], 0) + 1
-            if taken[record["status"]] <= limit:
+            if taken[record["status"]] <= limit or record["status"] == "running":
                 jobs.append(record)
         return jobs
 
@@ -138,18 +151,18 @@ class RsDeltaTable:
         """
         doing = f"turn {write.job['turn']} of job {write.job['job']!r}"
         if write.turn is None:
-            jobs = _records(table, _filter(Where(None, (JOB,))))
+            jobs = _records(table, Where(None, (JOB,)))
             if any(job["job_key"] == write.job_key or job["id"] >= write.job["id"] for job in jobs):
                 raise ClaimConflict(f"{doing} was taken by another worker")
             return
         kinds = sorted({JOB, *(kind for one in write.changes for kind in was_records(one))})
         ids = [write.job["id"], *(one.record["id"] for one in write.changes)]
-        found = {one["id"]: one for one in _records(table, _filter(Where(write.job_key, kinds, [("id", "in", ids)])))}
+        found = {one["id"]: one for one in _records(table, Where(write.job_key, kinds, [("id", "in", ids)]))}
         job = found.get(write.job["id"])
         if job is None or job["turn"] != write.turn:
             raise ClaimConflict(f"{doing} was taken by another worker")
         used = Where(write.job_key, (OPEN_BATCH,), [("token", "in", write.tokens)])
-        if write.tokens and _records(table, _filter(used)):
+        if write.tokens and _records(table, used):
             raise ClaimConflict(f"{doing}: its claim is made already")
         for one in write.changes:
             now = found.get(one.record["id"])
@@ -193,6 +206,34 @@ class RsDeltaTable:
         except deltalake.exceptions.DeltaError as error:
             raise InventoryUnavailable(f"extending the lease of batch {batch_id}: {error}") from error
 
+    def storage_time(self) -> datetime:
+        """
+        The date of a commit just written; see the port.
+        """
+        from deltalake.fs import DeltaStorageHandler
+
+        self.beat(CLOCK, 0, uuid.uuid4().hex, EPOCH)
+        table = self._found(f"{self.location}_beat")
+        store = DeltaStorageHandler.from_table(table._table)
+        (entry,) = store.get_file_info([f"_delta_log/{table.version():020}.json"])
+        return EPOCH + timedelta(microseconds=entry.mtime_ns // 1000)
+
+    def compact(self, now: datetime) -> None:
+        """
+        Compact what is settled; see the port.
+        """
+        import deltalake
+
+        table = self._opened()
+        try:
+            table.optimize.compact(partition_filters=[("record", "in", list(SETTLED))])
+            table.create_checkpoint()
+            beats = self._found(f"{self.location}_beat")
+            if beats is not None:
+                beats.delete(f"until < '{(now - FORGOTTEN_AFTER).isoformat(sep=' ')}'")
+        except deltalake.exceptions.DeltaError as error:
+            raise InventoryUnavailable(f"compacting inventory {self.location!r}: {error}") from error
+
     def close(self) -> None:
         """
         Nothing is held; see the port.
@@ -225,8 +266,15 @@ def _merge(table: Any, write: TurnWrite, replaced: Sequence[Replacement]) -> Non
     merger.when_not_matched_insert(updates={name: f"s.{name}" for name in COLUMNS}).execute()
 
 
-def _records(table: Any, chosen: Any) -> list[Record]:
-    rows: list[Record] = table.to_pyarrow_table(filters=chosen).to_pylist()
+def _records(table: Any, where: Where) -> list[Record]:
+    """
+    The records, from the files of their partitions alone.
+    """
+    files: list[Any] = [("record", "in", list(where.records))]
+    if where.job_key is not None:
+        files.append(("job_key", "=", where.job_key))
+    dataset = table.to_pyarrow_dataset(file_pruning_predicate=files)
+    rows: list[Record] = dataset.to_table(filter=_filter(where)).to_pylist()
     return rows
 
 

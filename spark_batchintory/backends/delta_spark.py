@@ -16,14 +16,26 @@ import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from ..errors import ClaimConflict, CommitUnknown, ConfigurationError, InventoryUnavailable, LeaseLost
 from ..retrying import persistently
 from . import spark_errors
+from .delta_clock import EPOCH
 from .delta_rows import COLUMNS, JOB, OPEN_BATCH, PARTITIONED_BY, Record
-from .delta_table import CHANGED, Replacement, TurnWrite, Where, checked_uuid, properties_of, was_records
+from .delta_table import (
+    CHANGED,
+    CLOCK,
+    FORGOTTEN_AFTER,
+    SETTLED,
+    Replacement,
+    TurnWrite,
+    Where,
+    checked_uuid,
+    properties_of,
+    was_records,
+)
 from .spark_text import literal, literals, name_of, parts_of
 
 ENGINE = "spark"
@@ -63,6 +75,7 @@ class SparkDeltaTable:
         self._own: Any = None
         self._making = threading.Lock()
         self._has_beats = False
+        self.is_local = False
         self._name, self._beats = _table_names(location)
 
     @property
@@ -82,17 +95,17 @@ class SparkDeltaTable:
         return persistently(self._prepared)
 
     def _prepared(self) -> str:
-        properties = self._properties()
+        properties = self._properties(self._name)
         if properties is None:
             self._create()
-            properties = self._properties()
+            properties = self._properties(self._name)
         if properties is None:
             raise ClaimConflict(f"Delta inventory {self.location!r} is being made by another process")
         return checked_uuid(self.location, properties)
 
-    def _properties(self) -> Mapping[str, str] | None:
+    def _properties(self, name: str) -> Mapping[str, str] | None:
         try:
-            rows = self.session.sql(f"DESCRIBE DETAIL {self._name}").collect()
+            rows = self.session.sql(f"DESCRIBE DETAIL {name}").collect()
         except Exception as error:
             if spark_errors.is_absent(spark_errors.told(error)):
                 return None
@@ -102,6 +115,7 @@ class SparkDeltaTable:
             raise ConfigurationError(
                 f"{self.location!r} exists and is no inventory of this library, but {detail.get('format')}"
             )
+        self.is_local = str(detail.get("location")).startswith("file:")
         return dict(detail.get("properties") or {})
 
     def _create(self) -> None:
@@ -141,7 +155,7 @@ class SparkDeltaTable:
         place = "row_number() OVER (PARTITION BY record, status ORDER BY due_at, id) AS place"
         return self._records(
             f"SELECT {_NAMES} FROM (SELECT {_NAMES}, {place} FROM {self._name} WHERE {is_here} AND {is_due}) "
-            f"WHERE place <= {limit}"
+            f"WHERE place <= {limit} OR status = 'running'"
         )
 
     def write(self, write: TurnWrite) -> None:
@@ -191,11 +205,43 @@ class SparkDeltaTable:
         """
         Record a beat, in the table that the first one makes; see the port.
         """
-        doing = f"extending the lease of batch {batch_id}"
+        self._add_beat((job_key, batch_id, token, until), f"extending the lease of batch {batch_id}")
+
+    def _add_beat(self, row: Sequence[Any], doing: str) -> None:
         if not self._has_beats:
             self._run(f"CREATE TABLE IF NOT EXISTS {self._beats} ({_BEATS}) USING delta", doing)
             self._has_beats = True
-        self._run(f"INSERT INTO {self._beats} VALUES ({literals((job_key, batch_id, token, until))})", doing)
+        self._run(f"INSERT INTO {self._beats} VALUES ({literals(row)})", doing)
+
+    def storage_time(self) -> datetime:
+        """
+        The date of a file just written; see the port.
+        """
+        doing, probe = f"asking the storage of {self.location!r} for the time", uuid.uuid4().hex
+        self._add_beat((CLOCK, 0, probe, EPOCH), doing)
+        found = self._run(
+            "SELECT unix_micros(max(_metadata.file_modification_time)) "
+            f"FROM {self._beats} WHERE token = {literal(probe)}",
+            doing,
+        )
+        return EPOCH + timedelta(microseconds=found[0][0])
+
+    def compact(self, now: datetime) -> None:
+        """
+        Compact what is settled; see the port. A turn that wrote to the same files meanwhile goes again.
+        """
+        doing = f"compacting inventory {self.location!r}"
+        self._run(f"OPTIMIZE {self._name} WHERE record IN ({literals(SETTLED)})", doing)
+        self._run(f"VACUUM {self._name}", doing)
+        if self._properties(self._beats) is None:
+            return
+        over = f"until < {literal(now - FORGOTTEN_AFTER)}"
+        for statement in (
+            f"DELETE FROM {self._beats} WHERE {over}",
+            f"OPTIMIZE {self._beats}",
+            f"VACUUM {self._beats}",
+        ):
+            self._run(statement, doing)
 
     def close(self) -> None:
         """

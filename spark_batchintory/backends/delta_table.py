@@ -8,11 +8,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
+from ..batch import Status
 from ..errors import ConfigurationError
-from .delta_rows import CLOSED_GAP, FINISHED, OPEN_BATCH, OPEN_GAP, SCHEMA_VERSION, SKIPPED_BY, Record
+from ..lifecycle import OPEN
+from .delta_rows import (
+    ACT,
+    ATTEMPT,
+    CLOSED_GAP,
+    FINISHED,
+    GAPS,
+    OPEN_BATCH,
+    OPEN_GAP,
+    SCHEMA_VERSION,
+    SKIPPED_BY,
+    Record,
+)
 
 Term = tuple[str, str, Any]
 """Column, comparison (``= <= >= < > in null``) and value; for ``null`` the value says whether it must be NULL."""
@@ -48,13 +61,14 @@ _PROPERTIES = {
     "delta.dataSkippingStatsColumns": ",".join(SKIPPED_BY),
 }
 
-_CAME_FROM = {
-    OPEN_BATCH: (OPEN_BATCH, FINISHED),
-    FINISHED: (OPEN_BATCH, FINISHED),
-    OPEN_GAP: (OPEN_GAP,),
-    CLOSED_GAP: (OPEN_GAP,),
-}
-"""Kind that a record becomes → kinds that it may have been."""
+CLOCK = "clock"
+"""In place of a job's key among the beats: a row that only asks for the storage's time."""
+
+FORGOTTEN_AFTER = timedelta(days=1)
+"""Beats of leases that have been over for so long say nothing any more."""
+
+SETTLED = (FINISHED, CLOSED_GAP, ATTEMPT, ACT)
+"""Records that a turn only adds, but for a batch that is superseded or tried again."""
 
 
 def properties_of(engine: str, identity: str) -> dict[str, str]:
@@ -115,9 +129,11 @@ class Replacement:
 
 def was_records(one: Replacement) -> Sequence[str]:
     """
-    The kinds of record that one which changes may have been.
+    The kind of record that one which changes was.
     """
-    return _CAME_FROM[one.record["record"]]
+    if one.record["record"] in GAPS:
+        return (OPEN_GAP,)
+    return (OPEN_BATCH if Status(one.status) in OPEN else FINISHED,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,9 +174,12 @@ class DeltaTable(Protocol):
     ----------
     location
         Where the table is, as it was said.
+    is_local
+        Whether it is known to lie where several processes can lose each other's commits.
     """
 
     location: str
+    is_local: bool
 
     def prepare(self) -> str:
         """
@@ -202,6 +221,16 @@ class DeltaTable(Protocol):
     def beat(self, job_key: str, batch_id: int, token: str, until: datetime) -> None:
         """
         Record a beat; it meets no turn.
+        """
+
+    def storage_time(self) -> datetime:
+        """
+        Write something, and return when that was by the storage's clock, naive UTC.
+        """
+
+    def compact(self, now: datetime) -> None:
+        """
+        Bring what is only ever read into few files, and forget beats of leases that were over long ago.
         """
 
     def close(self) -> None:

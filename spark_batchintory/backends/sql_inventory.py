@@ -48,6 +48,8 @@ class SqlInventory:
     """
 
     default_lease = timedelta(minutes=10)
+    beats_per_lease = 5
+    claims_ahead = False
 
     def __init__(
         self,
@@ -230,6 +232,11 @@ class SqlInventory:
             return self._clock()
         now: datetime = self._read("reading the clock", self._statements.now)[0][0]
         return now
+
+    def maintain(self) -> None:
+        """
+        Nothing: databases do it themselves; see the port.
+        """
 
     def close(self) -> None:
         """

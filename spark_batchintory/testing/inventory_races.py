@@ -28,13 +28,19 @@ from spark_batchintory.testing.steps import (
 )
 
 WORKERS = 6
-EACH = 8
 
 
 class RacesContract:
     """
     Real threads, each on a backend of its own, through the same store.
+
+    Attributes
+    ----------
+    each
+        How often every thread does what a test is about; a store whose commits take a second says less.
     """
+
+    each = 8
 
     def test_a_job_is_recorded_once_under_a_race(
         self, inventory: InventoryBackend, connect: Connect, raw: RawStore
@@ -57,16 +63,16 @@ class RacesContract:
         P2: ranges of a job have no gap and no overlap, whoever claims them, and every claim has a number of its own.
         """
         rows = itertools.chain.from_iterable(
-            at_once(connect, WORKERS, lambda backend: [patiently(claim, backend) for _ in range(EACH)])
+            at_once(connect, WORKERS, lambda backend: [patiently(claim, backend) for _ in range(self.each)])
         )
 
         claimed = sorted((row.batch_id_start, row.batch_id_end) for row in rows)
-        assert claimed == [(5 * n, 5 * n + 4) for n in range(WORKERS * EACH)]
+        assert claimed == [(5 * n, 5 * n + 4) for n in range(WORKERS * self.each)]
         stored = sorted(raw.batches(), key=lambda row: row["claim_number"])
-        assert [row["claim_number"] for row in stored] == list(range(1, WORKERS * EACH + 1))
+        assert [row["claim_number"] for row in stored] == list(range(1, WORKERS * self.each + 1))
         assert [(row["batch_id_start"], row["batch_id_end"]) for row in stored] == claimed
-        assert len({row["token"] for row in stored}) == WORKERS * EACH
-        assert raw.jobs()[0]["frontier"] == 5 * WORKERS * EACH - 1
+        assert len({row["token"] for row in stored}) == WORKERS * self.each
+        assert raw.jobs()[0]["frontier"] == 5 * WORKERS * self.each - 1
 
     def test_jobs_are_claimed_side_by_side(self, inventory: InventoryBackend, connect: Connect, raw: RawStore) -> None:
         """
@@ -76,15 +82,15 @@ class RacesContract:
 
         def work(backend: InventoryBackend) -> None:
             key = JobKey("files", f"job {next(names) % 3}")
-            for _ in range(EACH):
+            for _ in range(self.each):
                 patiently(succeed, backend, patiently(claim, backend, key))
 
         at_once(connect, WORKERS, work)
 
         for job in raw.jobs():
             ranges = sorted(row["batch_id_start"] for row in raw.batches() if row["job_id"] == job["id"])
-            assert ranges == [5 * n for n in range(2 * EACH)]
-            assert job["publish_number"] == 2 * EACH
+            assert ranges == [5 * n for n in range(2 * self.each)]
+            assert job["publish_number"] == 2 * self.each
 
     def test_no_turn_undoes_another(self, inventory: InventoryBackend, connect: Connect, raw: RawStore) -> None:
         """
@@ -95,12 +101,12 @@ class RacesContract:
             return Step(job=replace(turn.job, lowest_bound=(turn.job.lowest_bound or 0) + 1))
 
         def work(backend: InventoryBackend) -> None:
-            for _ in range(2 * EACH):
+            for _ in range(2 * self.each):
                 patiently(backend.transact, JOB, decide)
 
         at_once(connect, WORKERS, work)
 
-        assert raw.jobs()[0]["lowest_bound"] == 2 * EACH * WORKERS
+        assert raw.jobs()[0]["lowest_bound"] == 2 * self.each * WORKERS
 
     def test_publications_are_dense_and_in_commit_order(
         self, inventory: InventoryBackend, connect: Connect, raw: RawStore
@@ -112,12 +118,12 @@ class RacesContract:
 
         def work(backend: InventoryBackend) -> None:
             for key in (JOB, OTHER):
-                rows = [patiently(claim, backend, key) for _ in range(EACH // 2)]
+                rows = [patiently(claim, backend, key) for _ in range(self.each // 2)]
                 numbers.extend(patiently(succeed, backend, row).publish_number or 0 for row in reversed(rows))
 
         at_once(connect, WORKERS, work)
 
-        count = WORKERS * EACH // 2
+        count = WORKERS * self.each // 2
         by_batch = {row["id"]: row["publish_number"] for row in raw.batches()}
         for job in raw.jobs():
             mine = [row for row in raw.publications() if row["job_id"] == job["id"]]
@@ -132,7 +138,7 @@ class RacesContract:
         """
         P2: of many who see the same batch waiting, one gets it; the others learn that they did not.
         """
-        rows = queue(inventory, count=EACH)
+        rows = queue(inventory, count=self.each)
 
         def work(backend: InventoryBackend) -> list[BatchRow]:
             return [taken for row in rows if (taken := won(take_over, backend, row))]
@@ -149,7 +155,7 @@ class RacesContract:
         """
         P3: the owner comes back from the dead the moment another takes over: exactly one of them wins, each time.
         """
-        rows = [claim(inventory) for _ in range(10 * EACH)]
+        rows = [claim(inventory) for _ in range(10 * self.each)]
         clock.advance(2 * MINUTE)
         roles = itertools.count()
 
@@ -169,7 +175,7 @@ class RacesContract:
         """
         P3: a heartbeat thread that comes late leaves a finished or rescued batch as it is.
         """
-        rows = [claim(inventory) for _ in range(2 * EACH)]
+        rows = [claim(inventory) for _ in range(2 * self.each)]
         roles = itertools.count()
 
         def work(backend: InventoryBackend) -> None:
@@ -190,7 +196,7 @@ class RacesContract:
         """
         P3: an operator cancels what its owner finishes at that moment: one of them wins, and the store says who.
         """
-        rows = [claim(inventory) for _ in range(4 * EACH)]
+        rows = [claim(inventory) for _ in range(4 * self.each)]
         roles = itertools.count()
 
         def cancel(backend: InventoryBackend, row: BatchRow) -> BatchRow:

@@ -6,16 +6,33 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import deltalake
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from spark_batchintory.backends.delta_inventory import DeltaInventory
 from spark_batchintory.backends.delta_rows import BATCH_COLUMNS
 
 JSON = {"job_result_item", "config", "replaces"}
+
+
+def stepped(table: Any, clock: Any) -> DeltaInventory:
+    """
+    An inventory on `table`, whose storage dates files by the same clock, so that no clock has to be allowed for.
+    """
+    table.storage_time = clock
+    return DeltaInventory(table, clock=clock, allowed=lambda lease: timedelta(0))
+
+
+def another_name(path: str, number: int) -> str:
+    """
+    The same path, differently spelled for each number: what has another name shares no queue.
+    """
+    folder, name = path.rsplit("/", 1)
+    return f"{folder}{'/.' * number}/{name}"
 
 
 class RawDelta:

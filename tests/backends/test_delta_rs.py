@@ -4,15 +4,16 @@ The inventory contract on a Delta table, through delta-rs.
 
 from __future__ import annotations
 
+import itertools
+
 import deltalake
 import pyarrow as pa
 import pytest
 
-from spark_batchintory.backends.delta_inventory import DeltaInventory
 from spark_batchintory.backends.delta_rs import RsDeltaTable
 from spark_batchintory.testing.inventory_contract import InventoryContract
 
-from .delta_store import RawDelta
+from .delta_store import RawDelta, another_name, stepped
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,7 +26,7 @@ def runtime(tmp_path_factory):
 
 class TestRsDeltaInventory(InventoryContract):
     """
-    Every backend is an object of its own on the one table of a test.
+    Every backend has a name of its own for the one table of a test, so that they race as processes do.
     """
 
     @pytest.fixture
@@ -40,4 +41,5 @@ class TestRsDeltaInventory(InventoryContract):
         """
         Makes backends on the table.
         """
-        return lambda: DeltaInventory(RsDeltaTable(raw.path), clock=clock)
+        names = map(another_name, itertools.repeat(raw.path), itertools.count())
+        return lambda: stepped(RsDeltaTable(next(names)), clock)

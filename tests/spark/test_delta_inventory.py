@@ -4,18 +4,42 @@ The inventory contract on a Delta table, through Spark.
 
 from __future__ import annotations
 
+import itertools
+import shutil
+
+import deltalake
+import pyarrow as pa
 import pytest
 
-from spark_batchintory.backends.delta_inventory import DeltaInventory
 from spark_batchintory.backends.delta_spark import SparkDeltaTable
 from spark_batchintory.testing.inventory_contract import InventoryContract
-from tests.backends.delta_store import RawDelta
+from tests.backends.delta_store import RawDelta, another_name, stepped
+
+
+@pytest.fixture(scope="module", autouse=True)
+def runtime(tmp_path_factory):
+    """
+    The runtime of delta-rs, by which tables are read past Spark; it stands once it was used.
+    """
+    deltalake.write_deltalake(tmp_path_factory.mktemp("first"), pa.table({"n": [1]}))
+
+
+@pytest.fixture(scope="module")
+def empty(delta, tmp_path_factory):
+    """
+    An inventory nobody used yet, to be copied: making one takes Spark a second.
+    """
+    path = tmp_path_factory.mktemp("empty") / "inventory"
+    SparkDeltaTable(str(path), lambda: delta).prepare()
+    return path
 
 
 class TestDeltaInventory(InventoryContract):
     """
-    Every backend is an object of its own on the one table of a test.
+    Two names for the one table of a test, each for every other backend: they race as two processes with threads do.
     """
+
+    each = 2
 
     @pytest.fixture
     def raw(self, delta, tmp_path):
@@ -29,4 +53,15 @@ class TestDeltaInventory(InventoryContract):
         """
         Makes backends on the table.
         """
-        return lambda: DeltaInventory(SparkDeltaTable(raw.path, lambda: delta), clock=clock)
+        names = map(another_name, itertools.repeat(raw.path), itertools.cycle((0, 1)))
+        return lambda: stepped(SparkDeltaTable(next(names), lambda: delta), clock)
+
+    @pytest.fixture
+    def inventory(self, connect, raw, empty):
+        """
+        A backend on an empty store, prepared.
+        """
+        shutil.copytree(empty, raw.path)
+        backend = connect()
+        backend.prepare()
+        return backend

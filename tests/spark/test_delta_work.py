@@ -40,7 +40,7 @@ def inventory(delta, files, tmp_path, clock):
     A Delta inventory at a path.
     """
     with bi.open_inventory(f"delta:{tmp_path / 'inventory'}", spark=delta) as inventory:
-        inventory.backend._clock = clock
+        inventory.backend._clock.now = inventory.backend._clock._storage_time = clock
         yield inventory
 
 
