@@ -52,13 +52,15 @@ def status(backend: InventoryBackend, meta: MetaBackend | None, job: str | None 
 
 
 def batches(
-    backend: InventoryBackend, job: str, status: Status | str | None = None, limit: int | None = None
+    backend: InventoryBackend, job: str | None, status: Status | str | None = None, limit: int | None = None
 ) -> Answer[BatchRow]:
     """
     The batches of a job, over every meta table it has, in order of id.
 
     Parameters
     ----------
+    job
+        Its name; None is all jobs, in one look.
     status
         Only those in this status.
     limit
@@ -70,15 +72,22 @@ def batches(
         There is no such status.
     """
     wanted = None if status is None else status_named(status)
-    jobs = jobs_named(backend, job)
-    found = [row for known in jobs for row in backend.batches(job_id=known.id, status=wanted, limit=limit)]
-    found.sort(key=lambda row: row.id)
+    if job is None:
+        found = list(backend.batches(status=wanted, limit=limit))
+    else:
+        numbers = [known.id for known in jobs_named(backend, job)]
+        found = [row for number in numbers for row in backend.batches(job_id=number, status=wanted, limit=limit)]
+        found.sort(key=lambda row: row.id)
     if limit is not None:
         found = found[max(len(found) - limit, 0) :]
-    if found:
-        return batches_answer(found)
+    return batches_answer(found, () if found else [_no_batches(backend, job, wanted)])
+
+
+def _no_batches(backend: InventoryBackend, job: str | None, wanted: Status | None) -> str:
     which = f" that is {wanted.value}" if wanted else ""
-    return batches_answer((), [f"job {job!r} has no batch{which}" if jobs else _no_job(backend, job)])
+    if job is None:
+        return f"the inventory has no batch{which}"
+    return f"job {job!r} has no batch{which}" if jobs_named(backend, job) else _no_job(backend, job)
 
 
 def attempts(backend: InventoryBackend, batch_id: int) -> Answer[Attempt]:

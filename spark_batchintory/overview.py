@@ -74,9 +74,11 @@ class Overview:
         self._prepare()
         return looking.status(self.backend, self.meta, job)
 
-    def batches(self, job: str, status: str | None = None, limit: int | None = None) -> Answer[BatchRow]:
+    def batches(self, job: str | None = None, status: str | None = None, limit: int | None = None) -> Answer[BatchRow]:
         """
-        The inventory's rows of a job, in order of id; with `limit` the newest so many.
+        The inventory's rows of a job, or of all jobs, in order of id; with `limit` the last so many.
+
+        ``batches().to_df(spark)`` is the whole inventory as a DataFrame; no JDBC driver is needed.
         """
         from . import looking
 

@@ -218,6 +218,20 @@ class TestBatches:
         assert [row.batch_id_start for row in inventory.batches("bronze", "running")] == [7]
         assert [row.batch_id_start for row in inventory.batches("bronze", Status.SUCCEEDED, limit=2)] == [3, 5]
 
+    def test_without_a_job_are_those_of_all_jobs(self, inventory):
+        """
+        P7, API: the whole inventory in one answer, by status and limited as that of one job.
+        """
+        assert inventory.batches().notes == ("the inventory has no batch",)
+        for job in ("bronze", "silver", "bronze"):
+            inventory.acquire_batch(job, batch_count=2, **FILES).succeeded()
+        inventory.acquire_batch("silver", batch_count=2, **FILES)
+
+        assert [row.job for row in inventory.batches()] == ["bronze", "silver", "bronze", "silver"]
+        assert [row.job for row in inventory.batches(status="running")] == ["silver"]
+        assert [row.id for row in inventory.batches(None, "succeeded", limit=2)] == [2, 3]
+        assert inventory.batches(status="dead").notes == ("the inventory has no batch that is dead",)
+
     def test_nothing_found_says_what_was_looked_for(self, inventory):
         """
         Behaviour: an answer without rows explains itself; a status that does not exist is an error.
