@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from benchmarks import statement_cost
 from benchmarks.acquire_time import ANCESTOR, acquire_times
+from benchmarks.app_ids import CHECKPOINT, PLAIN, app_id_times
 from benchmarks.claim_rate import BARE, PROCESSES, Rates, claim_rates
 from benchmarks.contenders import OURS, library_is_there
 from benchmarks.crowd import CROWD, FEW, crowd_rates
@@ -45,13 +46,15 @@ class Effort:
     rescues: int = 100
     crowd_claims: int = 4000
     crowd_storms: int = 5
+    app_ids: tuple[int, ...] = (0, 10_000, 100_000, 500_000)
+    appends: int = 7
 
     @classmethod
     def quick(cls) -> Effort:
         """
         Everything once, in about a minute.
         """
-        return cls((20_000, 100_000), 10, 400, 2, 500, 30, 5, 3, 2, 40, 20, 400, 2)
+        return cls((20_000, 100_000), 10, 400, 2, 500, 30, 5, 3, 2, 40, 20, 400, 2, (0, 10_000), 3)
 
 
 def _ours(*others: str) -> list[str]:
@@ -202,6 +205,21 @@ def _against(base: str | None) -> Target | None:
     return None if base is None else Target(base, 1.5)
 
 
+def app_ids(effort: Effort) -> Section:
+    """
+    One append to a sink that remembers many batches.
+    """
+    times = app_id_times(effort.app_ids, effort.appends)
+    first = min(effort.app_ids)
+    lines = [
+        Line(kind, f"{size:,} entries", times[kind, size], "s", None if size == first else times[kind, first])
+        for kind in (PLAIN, CHECKPOINT)
+        for size in effort.app_ids
+    ]
+    note = "One row each, with `delta_options()` of a batch of its own; what to do about it: [sinks](sinks.md)."
+    return Section("Append to a Delta table that remembers many batches", lines, [note])
+
+
 def startup(effort: Effort) -> Section:
     """
     Import and command line.
@@ -251,4 +269,8 @@ PARTS: dict[str, Callable[[Effort], Section]] = {
     "looking": looking,
     "startup": startup,
 }
-EXTRA_PARTS: dict[str, Callable[[Effort], Section]] = {"imports": imports, "statements": statements}
+EXTRA_PARTS: dict[str, Callable[[Effort], Section]] = {
+    "imports": imports,
+    "statements": statements,
+    "app-ids": app_ids,  # wants Java and Delta's jars
+}
