@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 from . import gaps
 from .batch import BatchRow, Item, JobRow, digest
 from .inventory import InventoryBackend
-from .meta import MetaBackend, MetaColumns, MetaTable, usable
+from .meta import MetaBackend, MetaColumns, MetaTable, is_column_text, usable
 from .scanning import before
 from .uids import LOWEST, UidSet
 
@@ -100,7 +100,7 @@ def window(
     is_whole
         Never cut a batch, however large it is.
     """
-    tiles = _alike(backend.tiles(job.id, after, _TILES), size, upto)
+    tiles = _alike(backend.tiles(job.id, after, _TILES), job, size, upto)
     scope = _scope_of(tiles[-1], job) if tiles else _Scope.of_job(job)
     is_last = not tiles or (tiles[-1].batch_id_end == job.frontier and scope == _Scope.of_job(job))
     last = upto if is_last else min(tiles[-1].batch_id_end, upto)
@@ -134,9 +134,12 @@ class _Scope:
     def table(self, now: MetaTable) -> MetaTable:
         """
         The table in this scope; as the caller describes it, if that is the same.
+
+        A filter that was a Spark `Column` cannot be read from its text: the caller's stands in for it.
         """
-        is_same = (now.cols, now.filter_text) == (self.columns, self.condition)
-        return now if is_same else MetaTable(now.name, self.columns, self.condition)
+        condition = now.filter if is_column_text(self.condition) else self.condition
+        is_same = now.filter_text == self.condition
+        return replace(now, cols=self.columns, filter=now.filter if is_same else condition)
 
 
 def _scope_of(row: BatchRow, job: JobRow) -> _Scope:
@@ -146,7 +149,7 @@ def _scope_of(row: BatchRow, job: JobRow) -> _Scope:
     return _Scope(MetaColumns.of(described.get("cols")), row.config.get("meta_filter"))
 
 
-def _alike(tiles: Sequence[BatchRow], size: int, upto: int) -> list[BatchRow]:
+def _alike(tiles: Sequence[BatchRow], job: JobRow, size: int, upto: int) -> list[BatchRow]:
     """
     The first ranges that share a scope and hold no more than `size` items together; the first one in any case.
 
@@ -158,7 +161,7 @@ def _alike(tiles: Sequence[BatchRow], size: int, upto: int) -> list[BatchRow]:
             break
         if chosen:
             first = chosen[0]
-            is_alike = all(row.config.get(name) == first.config.get(name) for name in ("meta_table", "meta_filter"))
+            is_alike = _scope_of(row, job) == _scope_of(first, job)
             held = sum(one.batch_count for one in chosen) + row.batch_count
             if not is_alike or held > size or row.config.get("meta_filter") is not None:
                 break

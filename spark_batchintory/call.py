@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any, get_args
@@ -49,6 +49,15 @@ class Call:
         The job this call works for.
         """
         return JobKey(self.table.name, self.job)
+
+    def at(self, version: int | None) -> Call:
+        """
+        The same call on one version of its meta table, which is stored with what is planned from it.
+        """
+        if version is None:
+            return self
+        table = replace(self.table, version=version)
+        return replace(self, table=table, config={**self.config, "meta_table": _described(table)})
 
 
 def checked_call(
@@ -124,9 +133,10 @@ def recalled(row: BatchRow) -> Call:
 
 def table_of(row: BatchRow) -> MetaTable:
     """
-    The meta table a batch was claimed from, with every row in scope.
+    The meta table a batch was claimed from, at the version it was planned from, with every row in scope.
     """
-    return MetaTable(row.meta_table, MetaColumns.of((row.config.get("meta_table") or {}).get("cols")))
+    described = row.config.get("meta_table") or {}
+    return MetaTable(row.meta_table, MetaColumns.of(described.get("cols")), version=described.get("version"))
 
 
 def lease_of(row: BatchRow) -> timedelta:
@@ -164,7 +174,7 @@ def duration(name: str, value: timedelta | float | None, default: timedelta, *, 
 def _config(call: Call) -> dict[str, Any]:
     limits = call.limits
     return {
-        "meta_table": {"name": call.table.name, "cols": call.table.cols.as_dict()},
+        "meta_table": _described(call.table),
         "job": call.job,
         "job_identifier": call.job_identifier,
         "batch_id_min": call.bounds.lowest,
@@ -179,6 +189,11 @@ def _config(call: Call) -> dict[str, Any]:
         "max_attempts": call.max_attempts,
         "retry_delay": call.retry_delay.total_seconds(),
     }
+
+
+def _described(table: MetaTable) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": table.name, "cols": table.cols.as_dict()}
+    return described if table.version is None else {**described, "version": table.version}
 
 
 def _limits(weight: Any, count: int | None, oversize: str, table: MetaTable) -> Limits:

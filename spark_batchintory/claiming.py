@@ -24,6 +24,7 @@ import logging
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from . import gaps, lifecycle
 from .batch import BatchRow, Bounds, Item, JobRow, Kind, PlannedBatch, Status, digest
@@ -38,7 +39,7 @@ from .errors import (
     ItemError,
 )
 from .inventory import Change, InventoryBackend, Step, Turn, Written
-from .meta import MetaBackend
+from .meta import MetaBackend, is_column_text
 from .pinning import Pinning, worker_name
 from .planning import plan_batches
 from .retrying import persistently
@@ -91,7 +92,7 @@ def claim(
         acquisition = _Acquisition(meta, call, shared, prefetch)
         found = persistently(functools.partial(_turn, backend, acquisition))
         if found:
-            items = acquisition.items or [_pinned_items(backend, meta, row) for row in found]
+            items = acquisition.items or [_pinned_items(backend, meta, row, call.table.frame) for row in found]
             if acquisition.look_is_due:
                 _tend_in_passing(backend, meta, call, acquisition.window_is_due)
             return list(map(Claimed, found, items))
@@ -110,9 +111,17 @@ def plan(backend: InventoryBackend, meta: MetaBackend, call: Call, batches: int)
     return list(itertools.islice(plan_batches(Scan(meta, call, job, None, batches), call.limits), batches))
 
 
-def pinned_items(meta: MetaBackend, row: BatchRow) -> Sequence[Item]:
+def pinned_items(meta: MetaBackend, row: BatchRow, frame: Any = None) -> Sequence[Item]:
     """
     The items of a batch, read again by the uids that were pinned when it was made.
+
+    The rows as they are now are read first, which cost least; where they are not what they were, those of the version
+    that was planned from, while there is one.
+
+    Parameters
+    ----------
+    frame
+        The DataFrame that holds the rows, if they are in no table.
 
     Raises
     ------
@@ -120,10 +129,12 @@ def pinned_items(meta: MetaBackend, row: BatchRow) -> Sequence[Item]:
         They are not what they were; names the uids that are gone, or the range in which some changed.
     """
     uids = UidSet.decode(row.uids)
-    table = table_of(row)
-    items = meta.rows(table, uids)
+    table = replace(table_of(row), frame=frame)
+    items = meta.rows(replace(table, version=None), uids)
     if digest(items) == row.digest:
         return items
+    if table.version is not None and digest(older := meta.rows(table, uids)) == row.digest:
+        return older
     gone = UidSet.of(set(uids) - {item.uid for item in items})
     what = (
         f"uids {_shown(gone)} are gone from"
@@ -178,14 +189,14 @@ def _looked_up(backend: InventoryBackend, acquisition: _Acquisition) -> Sequence
     return found
 
 
-def _pinned_items(backend: InventoryBackend, meta: MetaBackend, row: BatchRow) -> Sequence[Item]:
+def _pinned_items(backend: InventoryBackend, meta: MetaBackend, row: BatchRow, frame: Any) -> Sequence[Item]:
     """
     Items of a batch we hold.
 
     What keeps us from reading them ends the attempt, so that nobody has to wait for its lease.
     """
     try:
-        return persistently(lambda: pinned_items(meta, row))
+        return persistently(lambda: pinned_items(meta, row, frame))
     except ItemError as error:
         note = f"ItemError: {error}"
         end(backend, row, Status.FAILED, lambda turn: failing(row, turn, logging=note))
@@ -283,7 +294,7 @@ class _Acquisition:
 
     def _new_range(self, killed: list[Change], job: JobRow, turn: Turn) -> Step:
         planned = self._planned(job, turn)
-        pinning = Pinning(job, self.call, turn.now)
+        pinning = Pinning(job, planned.call, turn.now)
         for piece in planned.aside:
             pinning.closed(piece, Kind.ASIDE, Status.CANCELLED)
         claimed: list[Sequence[Item]] = []
@@ -316,7 +327,8 @@ class _Acquisition:
         The next new ranges, with what has to be set aside on the way to them.
         """
         wanted = len(self.tokens)
-        scan = Scan(self._meta, self.call, job, session, wanted)
+        call = self.call.at(self._meta.version(self.call.table))
+        scan = Scan(self._meta, call, job, session, wanted)
         pieces: list[PlannedBatch] = []
         scanned, dead = None, 0
         for piece in plan_batches(scan, self.call.limits):
@@ -330,7 +342,7 @@ class _Acquisition:
         else:
             # What lies below a raised minimum was not looked at, and is set aside only together with a claim above it.
             scanned = scan.scanned_through if pieces or not self._is_raised(job) else None
-        return _Plan(pieces, self._skipped(job, session) if pieces else [], scanned)
+        return _Plan(call, pieces, self._skipped(call, job, session) if pieces else [], scanned)
 
     def _is_raised(self, job: JobRow) -> bool:
         """
@@ -339,14 +351,14 @@ class _Acquisition:
         lowest, reached = self.call.bounds.lowest, job.scanned_through
         return lowest is not None and reached is not None and lowest > reached + 1
 
-    def _skipped(self, job: JobRow, session: object) -> list[PlannedBatch]:
+    def _skipped(self, call: Call, job: JobRow, session: object) -> list[PlannedBatch]:
         """
         What lies between the frontier and a minimum that was raised above it: set aside as one visible range.
         """
-        lowest = self.call.bounds.lowest
+        lowest = call.bounds.lowest
         if lowest is None or not self._is_raised(job):
             return []
-        between = replace(self.call, bounds=Bounds(None, lowest - 1))
+        between = replace(call, bounds=Bounds(None, lowest - 1))
         items = list(Scan(self._meta, between, job, session))
         return [PlannedBatch(items)] if items else []
 
@@ -355,8 +367,11 @@ class _Acquisition:
 class _Plan:
     """
     Ranges to claim and oversize items among them, skipped ranges before, and how far the filter was looked at.
+
+    `call` says which version of the meta table that was read from.
     """
 
+    call: Call
     pieces: Sequence[PlannedBatch]
     aside: Sequence[PlannedBatch]
     scanned: int | None
@@ -378,7 +393,7 @@ def agreed(job: JobRow, call: Call) -> JobRow:
             ("meta_table_cols", dict(job.meta_columns or {}), columns),
             ("meta_filter", job.meta_filter, condition),
         ):
-            if before != now:
+            if before != now and not _may_be_spelled_anew(call, before, now):
                 raise ConfigurationError(
                     f"{call.key} works with {what}={before!r}; this call says {now!r}, "
                     "which would change what is done. Use another job name, or pass accept_change=True"
@@ -391,3 +406,18 @@ def agreed(job: JobRow, call: Call) -> JobRow:
     if (job.meta_columns, job.meta_filter, job.lowest_bound) == (columns, condition, lowest):
         return job
     return replace(job, meta_columns=columns, meta_filter=condition, lowest_bound=lowest)
+
+
+def _may_be_spelled_anew(call: Call, before: Any, now: Any) -> bool:
+    """
+    Whether both are filters that are a Spark `Column`, whose text differs between versions of Spark: told, not refused.
+    """
+    if not (is_column_text(before) and is_column_text(now)):
+        return False
+    log.warning(
+        "%s works with meta_filter=%s and this call says %s: if that is another condition, so is what is done",
+        call.key,
+        before,
+        now,
+    )
+    return True

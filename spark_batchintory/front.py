@@ -19,7 +19,7 @@ from .processing import Summary
 from .upstream import Upstream
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
     from .reading import BatchintoryReader
 
@@ -34,7 +34,7 @@ def acquire_batch(
     batch_weight: Any = None,
     batch_count: int | None = None,
     *,
-    meta_table: MetaTable | Upstream | None = None,
+    meta_table: MetaTable | Upstream | DataFrame | None = None,
     meta_filter: Any = None,
     lease: timedelta | float | None = None,
     max_attempts: int | None = None,

@@ -25,6 +25,10 @@ ROLES = ("uid", "item", "weight")
 """What a caller maps to column names with `meta_table_cols`."""
 
 
+IF_A_FRAME = "; if it is the name of a DataFrame, only a call that passes that as meta_table can read it"
+"""Said of a table that is not there: nothing tells a name from that of a DataFrame."""
+
+
 @dataclass(frozen=True, slots=True)
 class MetaColumns:
     """
@@ -77,7 +81,13 @@ class MetaTable:
         Names of its columns: a `MetaColumns` or a mapping like `meta_table_cols`.
     filter
         Only rows that satisfy it are in scope: a SQL condition as text in the dialect of the system that reads the
-        table, or a SQLAlchemy expression. None is all rows.
+        table, a SQLAlchemy expression, or, for tables in Spark, a Spark `Column`. None is all rows.
+    frame
+        A Spark DataFrame that holds the rows in place of a table. It is that of one call: it is stored nowhere, and two
+        tables that differ in nothing else are equal.
+    version
+        The version of the table that is to be read, where its system keeps versions (`MetaBackend.version`). None is
+        the newest.
 
     Examples
     --------
@@ -88,15 +98,24 @@ class MetaTable:
     name: str
     cols: MetaColumns
     filter: Any
+    frame: Any = field(compare=False, repr=False)
+    version: int | None
 
     def __init__(
-        self, name: str, cols: MetaColumns | Mapping[str, str | None] | None = None, filter: Any = None
+        self,
+        name: str,
+        cols: MetaColumns | Mapping[str, str | None] | None = None,
+        filter: Any = None,
+        frame: Any = None,
+        version: int | None = None,
     ) -> None:
         if not isinstance(name, str) or not name:
             raise ConfigurationError(f"meta_table_name must be the name of a table, not {name!r}")
         object.__setattr__(self, "name", name)
         object.__setattr__(self, "cols", cols if isinstance(cols, MetaColumns) else MetaColumns.of(cols))
         object.__setattr__(self, "filter", _usable_filter(filter))
+        object.__setattr__(self, "frame", frame)
+        object.__setattr__(self, "version", version)
 
     @property
     def filter_text(self) -> str | None:
@@ -105,6 +124,8 @@ class MetaTable:
         """
         if self.filter is None or isinstance(self.filter, str):
             return self.filter
+        if is_column(self.filter):
+            return str(self.filter)
         return str(self.filter.compile(compile_kwargs={"literal_binds": True}))
 
     @property
@@ -115,15 +136,42 @@ class MetaTable:
         return replace(self, filter=None) if self.filter is not None else self
 
 
+def is_frame(value: Any) -> bool:
+    """
+    Whether `value` is a Spark DataFrame, classic or Connect, told by what it can do: pyspark is not imported here.
+    """
+    return all(hasattr(type(value), name) for name in ("selectExpr", "sparkSession", "isStreaming"))
+
+
+def is_column(condition: Any) -> bool:
+    """
+    Whether a filter is a Spark `Column`, classic or Connect.
+
+    Its class is asked: an instance takes every name for a field of its own, and so has ``compile`` too.
+    """
+    return hasattr(type(condition), "eqNullSafe")
+
+
+def is_column_text(condition: Any) -> bool:
+    """
+    Whether a stored filter is the text of a Spark `Column`, which no system can read again.
+
+    >>> is_column_text("Column<'>(uid, 3)'>"), is_column_text("uid > 3")
+    (True, False)
+    """
+    return isinstance(condition, str) and condition.startswith("Column<")
+
+
 def _usable_filter(condition: Any) -> Any:
     """
     A filter that says something: a parameter without a value would match nothing, and so pass over every row.
     """
-    if condition is None or isinstance(condition, str):
+    if condition is None or isinstance(condition, str) or is_column(condition):
         return condition
     if not hasattr(condition, "compile"):
         raise ConfigurationError(
-            f"meta_filter must be a SQL condition as text or a SQLAlchemy expression, not {condition!r}"
+            "meta_filter must be a SQL condition as text, a SQLAlchemy expression, or, for a meta table in Spark, a "
+            f"Column, not {condition!r}"
         )
     unbound = [name for name, bind in condition.compile().binds.items() if bind.required]
     if unbound:
@@ -207,9 +255,19 @@ class MetaBackend(Protocol):
         The largest uid there is, in scope or not; None if the table is empty.
         """
 
+    def version(self, table: MetaTable) -> int | None:
+        """
+        The newest version of the table, if its system keeps versions that can be read later; None if not.
+
+        Asked before each plan, which is then read from that version. A help, never a pin: versions are deleted, and
+        those of a table that is made anew begin again.
+        """
+
     def rows(self, table: MetaTable, uids: UidSet) -> Sequence[Item]:
         """
         The rows with these uids, whatever the filter, in uid order; uids that are gone are left out.
+
+        Of a version that is gone there are none.
         """
 
     def uids_within(self, table: MetaTable, spans: Sequence[Span], size: int) -> Sequence[int]:

@@ -25,7 +25,7 @@ from .errors import ConfigurationError
 from .handle import Batch, Holder, keep_alive
 from .inventory import InventoryBackend
 from .lease import Heart
-from .meta import MetaBackend, MetaColumns, MetaTable
+from .meta import MetaBackend, MetaColumns, MetaTable, is_frame
 from .overview import Overview
 from .processing import Summary
 from .publications import RoutedMeta
@@ -33,6 +33,8 @@ from .settings import Settings
 from .upstream import Upstream, is_upstream
 
 if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
     from .answers import Answer
 
 log = logging.getLogger("spark_batchintory")
@@ -63,7 +65,7 @@ class Inventory(Overview, Control):
         secrets: Iterable[str] = (),
     ) -> None:
         self.backend = backend
-        self.meta = RoutedMeta(meta, backend)
+        self.meta = RoutedMeta(meta, backend, functools.partial(_for_frames, meta))
         self.settings = settings
         self._shared = shared
         self._secrets = secrets
@@ -99,7 +101,7 @@ class Inventory(Overview, Control):
         batch_weight: Any = None,
         batch_count: int | None = None,
         *,
-        meta_table: MetaTable | Upstream | None = None,
+        meta_table: MetaTable | Upstream | DataFrame | None = None,
         meta_filter: Any = None,
         lease: timedelta | float | None = None,
         max_attempts: int | None = None,
@@ -129,9 +131,11 @@ class Inventory(Overview, Control):
         batch_weight, batch_count
             The largest sum of weights, and number of items, of one batch. Neither: the whole backlog.
         meta_table
-            A `MetaTable`, in place of name and columns; or the publications of another job (`upstream`).
+            A `MetaTable`, in place of name and columns; a Spark DataFrame, beside a name and columns; or the
+            publications of another job (`upstream`).
         meta_filter
-            Only rows that satisfy this are in scope: a SQL condition as text, or a SQLAlchemy expression.
+            Only rows that satisfy this are in scope: a SQL condition as text, a SQLAlchemy expression, or a Spark
+            `Column`, where Spark reads the meta table.
         lease
             How long the claim is good for without a heartbeat; a `timedelta` or seconds.
         max_attempts, retry_delay
@@ -291,7 +295,7 @@ class Inventory(Overview, Control):
 
     def _acquired(self, call: Call, heartbeat: bool, prefetch: int = 1) -> list[Batch]:
         holder = self._holder
-        shared = self._shared and not is_upstream(call.table)
+        shared = self._shared and self.meta.is_among_tables(call.table)
         ahead = prefetch if self.backend.claims_ahead else 1
         claimed = claiming.claim(self.backend, self.meta, call, shared=shared, prefetch=ahead)
         batches = [Batch(one, holder) for one in claimed]
@@ -423,13 +427,38 @@ def _table(name: str | None, cols: Mapping[str, str | None] | None, table: Any, 
                 "acquire_batch needs a meta table: pass meta_table_name='schema.table', or meta_table=MetaTable(…)"
             )
         return MetaTable(name, MetaColumns.of(cols), condition)
+    if is_frame(table):
+        return _framed(name, cols, table, condition)
     if not isinstance(table, MetaTable):
         raise ConfigurationError(
-            f"meta_table must be a MetaTable or upstream(…), not {type(table).__name__}; "
+            f"meta_table must be a MetaTable, a Spark DataFrame or upstream(…), not {type(table).__name__}; "
             "pass the name of a table as meta_table_name"
         )
     return MetaTable(
         name or table.name,
         MetaColumns.of(cols) if cols else table.cols,
         table.filter if condition is None else condition,
+        table.frame,
     )
+
+
+def _framed(name: str | None, cols: Mapping[str, str | None] | None, frame: Any, condition: Any) -> MetaTable:
+    """
+    A DataFrame under the name that progress belongs to, since tomorrow's is another object.
+    """
+    if name is None:
+        raise ConfigurationError(
+            "a DataFrame has no name, and progress belongs to (meta table name, job): pass meta_table_name=… too, the "
+            "same in each call, so that tomorrow's DataFrame goes on where today's ended"
+        )
+    named = MetaTable(name, MetaColumns.of(cols), condition, frame)
+    if is_upstream(named):
+        raise ConfigurationError(f"meta_table_name={name!r} is the name of a job's publications: choose another one")
+    return named
+
+
+def _for_frames(meta: MetaBackend) -> MetaBackend:
+    from .backends.spark_meta import SparkMeta
+    from .backends.spark_session import active_session
+
+    return meta if isinstance(meta, SparkMeta) else SparkMeta(active_session)

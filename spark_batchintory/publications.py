@@ -23,9 +23,10 @@ from __future__ import annotations
 
 import bisect
 import difflib
+import functools
 import itertools
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 from .batch import Bounds, Item, JobKey, JobRow, Mark
@@ -59,7 +60,7 @@ def item_of(published: Published) -> Item:
 
 class RoutedMeta:
     """
-    `meta.MetaBackend` for tables and for publications alike: the name of the table says which.
+    `meta.MetaBackend` for tables, DataFrames and publications alike: a table's name, or the frame it has, says which.
 
     Parameters
     ----------
@@ -67,11 +68,14 @@ class RoutedMeta:
         Answers for tables.
     backend
         The inventory that acquires, whose own publications need no mark.
+    frames
+        Returns what answers for DataFrames; asked when there is one.
     """
 
-    def __init__(self, meta: MetaBackend, backend: InventoryBackend) -> None:
+    def __init__(self, meta: MetaBackend, backend: InventoryBackend, frames: Callable[[], MetaBackend]) -> None:
         self.tables = meta
         self._own = backend
+        self._make_frames = frames
         self._others: dict[str, tuple[str, InventoryBackend]] = {}
         self._known: dict[str, Publications] = {}
 
@@ -116,6 +120,12 @@ class RoutedMeta:
             raise ConfigurationError(f"meta table {table.name!r} is not the publications of a job: see upstream()")
         return source.numbered(uids)
 
+    def is_among_tables(self, table: MetaTable) -> bool:
+        """
+        Whether `table` is read where tables are.
+        """
+        return self._for(table) is self.tables
+
     def check(self, table: MetaTable) -> None:
         """
         Make sure that the table can be read; see the port.
@@ -135,6 +145,12 @@ class RoutedMeta:
         The largest uid; see the port.
         """
         return self._for(table).head(table, session)
+
+    def version(self, table: MetaTable) -> int | None:
+        """
+        The newest version of the table; see the port.
+        """
+        return self._for(table).version(table)
 
     def rows(self, table: MetaTable, uids: UidSet) -> Sequence[Item]:
         """
@@ -178,7 +194,13 @@ class RoutedMeta:
         """
         self.tables.close()
 
+    @functools.cached_property
+    def _frames(self) -> MetaBackend:
+        return self._make_frames()
+
     def _for(self, table: MetaTable) -> MetaBackend:
+        if table.frame is not None:
+            return self._frames
         source = upstream_of(table.name)
         if source is None:
             return self.tables
@@ -238,6 +260,12 @@ class Publications:
         """
         job = self._backend.job(self._key)
         return job.publish_number or None if job is not None else None
+
+    def version(self, table: MetaTable) -> int | None:
+        """
+        None: publications never change; see the port.
+        """
+        return None
 
     def rows(self, table: MetaTable, uids: UidSet) -> Sequence[Item]:
         """

@@ -26,6 +26,11 @@ _FORBIDDEN = re.compile(
     r"|Permission denied"
 )
 _CALLERS = re.compile(r"AnalysisException|ParseException|PARSE_SYNTAX_ERROR|UNRESOLVED_|DATATYPE_MISMATCH|INVALID_")
+_VERSION_GONE = re.compile(
+    r"DELTA_VERSION_NOT_FOUND|DELTA_NO_RECREATABLE_HISTORY|DELTA_NO_RECONSTRUCTABLE|DELTA_TRUNCATED_TRANSACTION_LOG"
+    r"|FILE_NOT_FOUND|FILE_NOT_EXIST|FileNotFoundException|VersionNotFoundException|Cannot time travel|TIME_TRAVEL"
+)
+_NEWEST = re.compile(r"Available versions: \[\d+, (\d+)\]")
 _GUARD = re.compile(r"batchintory guard (\w+)")
 
 
@@ -79,6 +84,27 @@ def is_absent(text: str) -> bool:
     Whether there is no such table.
     """
     return _ABSENT.search(text) is not None
+
+
+def is_version_gone(text: str) -> bool:
+    """
+    Whether a version of a table cannot be read any more: its log or its files were deleted, or it is another table.
+    """
+    return _VERSION_GONE.search(text) is not None
+
+
+def newest_version(error: BaseException) -> int | None:
+    """
+    The newest version of a Delta table, as told by the error for a version that it does not have; None by any other.
+    """
+    ask = getattr(error, "getMessageParameters", None)
+    try:
+        newest = (ask() or {}).get("latest") if callable(ask) else None
+    except Exception:  # an older Spark, or one whose JVM is gone
+        newest = None
+    found = _NEWEST.search(str(error)) if newest is None else None  # not every release says it in parameters
+    newest = found[1] if found else newest
+    return None if newest is None else int(newest)
 
 
 def translated(error: Exception, doing: str) -> BatchintoryError:

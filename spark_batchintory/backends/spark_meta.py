@@ -5,23 +5,28 @@ Everything is said in Spark SQL text to methods that both kinds of DataFrame hav
 Reads are ordered, bounded prefixes: Spark keeps the first `size` rows of each partition, never a sorted backlog.
 
 Spark tells nothing about writers that have not committed, so holes are left to the audit.
+
+The newest version of a Delta table is told by the error for a version that cannot be there, which names those that
+are: that takes an analysis, where ``DESCRIBE HISTORY`` runs a job (measured: a quarter of its time or less).
 """
 
 from __future__ import annotations
 
 import difflib
+import functools
+import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
 from ..batch import Bounds, Item
 from ..errors import ConfigurationError, ItemError
-from ..meta import Horizon, MetaTable, Span, usable
+from ..meta import IF_A_FRAME, Horizon, MetaTable, Span, is_column, usable
 from ..retrying import persistently
 from ..uids import UidSet
 from ..weights import ExactWeight, exact_weight
 from . import spark_errors
-from .filter_text import refuse_unbalanced
+from .filter_text import refuse_other_kind, refuse_unbalanced
 from .spark_text import literal, literals, name_of, parts_of
 
 _IN_SIZE = 5_000
@@ -32,7 +37,16 @@ _DENSE = 0.5
 
 _WHOLE = ("tinyint", "smallint", "int", "bigint")
 
+_NEVER = 2**63 - 1
+"""A version that no table has."""
+
 _NOTHING_KNOWN = Horizon(None, evidence={"why": "Spark does not tell which writers have not committed"}, lets_go=True)
+
+
+class _VersionGone(ItemError):
+    """
+    The version of a table that is to be read was deleted, or belongs to a table that was made anew.
+    """
 
 
 class SparkMeta:
@@ -47,14 +61,32 @@ class SparkMeta:
 
     def __init__(self, session: Callable[[], Any]) -> None:
         self._session = session
-        self._checked: set[tuple[str, Any]] = set()
+        self._checked: dict[tuple[str, Any], weakref.ref[Any] | None] = {}
+        self._versionless: set[str] = set()
 
     def check(self, table: MetaTable) -> None:
         """
         Make sure the table can be used; see the port. Once per table and process, since columns rarely change.
+
+        Those of a DataFrame are looked at whenever it is another one; that there is a uid in each row, which takes a
+        pass over all of them, once per name.
         """
-        if (table.name, table.cols) in self._checked:
+        refuse_other_kind(table, in_spark=True)
+        key = (table.name, table.cols)
+        seen = self._checked.get(key)
+        if key in self._checked and (seen() if seen is not None else None) is table.frame:
             return
+        self._check_columns(table)
+        if key not in self._checked:
+            self._refuse_null_uid(table)
+        self._checked[key] = None if table.frame is None else weakref.ref(table.frame)
+
+    def _check_columns(self, table: MetaTable) -> None:
+        if table.frame is not None and table.frame.isStreaming:
+            raise ConfigurationError(
+                f"the DataFrame of meta table {table.name!r} is a stream, which has no rows to plan from: pass one "
+                "that spark.read or spark.table made"
+            )
         types = self._types(table)
         for role, wanted in table.cols.as_dict().items():
             if wanted is not None and wanted.lower() not in types:
@@ -68,12 +100,13 @@ class SparkMeta:
                 f"column {table.cols.uid!r} of meta table {table.name!r} is {declared}, "
                 "and a uid must be a whole number that grows; name another column in meta_table_cols"
             )
+
+    def _refuse_null_uid(self, table: MetaTable) -> None:
         if self._read(table, lambda frame: frame.where(f"{_uid(table)} IS NULL").limit(1)):
             raise ItemError(
                 f"column {table.cols.uid!r} of meta table {table.name!r} holds NULL, "
                 "and no batch could ever hold such a row; mend the row, or name another uid column in meta_table_cols"
             )
-        self._checked.add((table.name, table.cols))
 
     def page(
         self, table: MetaTable, after: int | None, upto: int | None, size: int, session: object = None
@@ -81,8 +114,7 @@ class SparkMeta:
         """
         Rows in scope after a uid; see the port.
         """
-        condition = _scope(table, after, None, upto)
-        return self._items(table, lambda frame: frame.where(condition), size)
+        return self._items(table, lambda frame: _scope(frame, table, after, None, upto), size)
 
     def head(self, table: MetaTable, session: object = None) -> int | None:
         """
@@ -91,18 +123,41 @@ class SparkMeta:
         ((head,),) = self._read(table, lambda frame: frame.selectExpr(f"max({_uid(table)})"))
         return None if head is None else int(head)
 
+    def version(self, table: MetaTable) -> int | None:
+        """
+        The newest version of a Delta table; see the port.
+
+        What turns out to have no versions is not asked again in this process.
+        """
+        if table.frame is not None or table.name in self._versionless:
+            return None
+        for name in _names(table):
+            try:
+                self._at(name, _NEVER).schema  # noqa: B018  # Connect finds out here
+            except Exception as error:
+                if (newest := spark_errors.newest_version(error)) is not None:
+                    return newest
+                if not isinstance(self._ours(error, table), ConfigurationError):
+                    return None  # Spark is away; the plan will say so
+        self._versionless.add(table.name)
+        return None
+
     def rows(self, table: MetaTable, uids: UidSet) -> Sequence[Item]:
         """
         Pinned rows; see the port.
         """
-        values = uids.values
+        try:
+            return self._pinned(table, uids.values)
+        except _VersionGone:
+            return []
+
+    def _pinned(self, table: MetaTable, values: Sequence[int]) -> Sequence[Item]:
         if not values:
             return []
         if len(values) < _DENSE * (values[-1] - values[0] + 1):
             return usable(self._chosen(table, values), table, None)
-        condition = _scope(table.unfiltered, None, values[0], values[-1])
         wanted = set(values)
-        found = self._items(table, lambda frame: frame.where(condition), None)
+        found = self._items(table, lambda frame: _scope(frame, table.unfiltered, None, values[0], values[-1]), None)
         return usable([row for row in found if row[0] in wanted], table, None)
 
     def uids_within(self, table: MetaTable, spans: Sequence[Span], size: int) -> Sequence[int]:
@@ -139,8 +194,11 @@ class SparkMeta:
         Number and weight of rows in scope; see the port.
         """
         weight = self._summed(table)
-        condition = _scope(table, after, bounds.lowest, bounds.highest)
-        ((count, total),) = self._read(table, lambda frame: frame.where(condition).selectExpr("count(*)", weight))
+
+        def read(frame: Any) -> Any:
+            return _scope(frame, table, after, bounds.lowest, bounds.highest).selectExpr("count(*)", weight)
+
+        ((count, total),) = self._read(table, read)
         is_empty = not count and table.cols.weight is not None
         return int(count), 0 if is_empty else exact_weight(total)
 
@@ -172,8 +230,7 @@ class SparkMeta:
         found: list[Any] = []
         for first in range(0, len(uids), _IN_SIZE):
             some = uids[first : first + _IN_SIZE]
-            condition = f"{_uid(table)} IN ({literals(some)}) AND {_scope(table.unfiltered, None, some[0], some[-1])}"
-            found += self._items(table, lambda frame, condition=condition: frame.where(condition), None)  # type: ignore[misc]
+            found += self._items(table, functools.partial(_having, table, some), None)
         return found
 
     def _joined(self, table: MetaTable, spans: Sequence[Span], query: str) -> list[Any]:
@@ -181,10 +238,10 @@ class SparkMeta:
         A query over ``{uids}``, the uids in scope between the first and the last of the spans.
         """
         lowest, highest = min(first for first, _ in spans), max(last for _, last in spans)
-        scope = _scope(table, None, lowest, highest)
 
         def read(frame: Any) -> Any:
-            return frame.sparkSession.sql(query, uids=frame.where(scope).selectExpr(f"{_uid(table)} AS uid"))
+            uids = _scope(frame, table, None, lowest, highest).selectExpr(f"{_uid(table)} AS uid")
+            return frame.sparkSession.sql(query, uids=uids)
 
         return self._read(table, read)
 
@@ -208,10 +265,12 @@ class SparkMeta:
             raise self._ours(error, table) from error
 
     def _frame(self, table: MetaTable) -> Any:
+        if table.frame is not None:
+            return table.frame
         session = self._session()
-        for name in dict.fromkeys((name_of(*parts_of(table.name)), name_of(table.name))):
+        for name in _names(table):
             try:
-                frame = session.table(name)
+                frame = session.table(name) if table.version is None else self._at(name, table.version)
                 frame.schema  # noqa: B018  # Connect finds out here whether there is such a table
             except Exception as error:
                 if not spark_errors.is_absent(spark_errors.told(error)):
@@ -219,6 +278,9 @@ class SparkMeta:
             else:
                 return frame
         raise self._unknown(session, table)
+
+    def _at(self, name: str, version: int) -> Any:
+        return self._session().sql(f"SELECT * FROM {name} VERSION AS OF {version}")
 
     def _unknown(self, session: Any, table: MetaTable) -> ConfigurationError:
         *within, last = parts_of(table.name)
@@ -228,7 +290,7 @@ class SparkMeta:
             known = [row["tableName"] for row in session.sql(f"SHOW TABLES{place}").collect()]
         near = difflib.get_close_matches(last, known, n=3) or known[:5]
         told = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
-        return ConfigurationError(f"there is no meta table {table.name!r} in this Spark session{told}")
+        return ConfigurationError(f"there is no meta table {table.name!r} in this Spark session{told}{IF_A_FRAME}")
 
     def _read(self, table: MetaTable, query: Callable[[Any], Any]) -> list[Any]:
         def look() -> list[Any]:
@@ -243,6 +305,10 @@ class SparkMeta:
 
     @staticmethod
     def _ours(error: Exception, table: MetaTable) -> Exception:
+        if table.version is not None and spark_errors.is_version_gone(spark_errors.told(error)):
+            return _VersionGone(f"version {table.version} of meta table {table.name!r} is gone")
+        if isinstance(error, TypeError):  # of pyspark's: the Column is of the other kind of session
+            return ConfigurationError(f"meta_filter of meta table {table.name!r}: {spark_errors.first_line(error)}")
         return spark_errors.translated(error, f"reading meta table {table.name!r}")
 
 
@@ -256,15 +322,32 @@ def _columns(table: MetaTable) -> tuple[str, str, str]:
     return f"{name_of(cols.uid)} AS uid", f"{name_of(cols.item)} AS item", f"{weight} AS weight"
 
 
-def _scope(table: MetaTable, after: int | None, lowest: int | None, highest: int | None) -> str:
+def _names(table: MetaTable) -> tuple[str, ...]:
+    """
+    How Spark may know the table: a name with a dot may also be one name.
+    """
+    return tuple(dict.fromkeys((name_of(*parts_of(table.name)), name_of(table.name))))
+
+
+def _scope(frame: Any, table: MetaTable, after: int | None, lowest: int | None, highest: int | None) -> Any:
+    """
+    The rows in scope above `after` and within the bounds.
+    """
     uid = _uid(table)
-    parts = ["TRUE"]
-    if table.filter is not None:
-        refuse_unbalanced(table, table.filter, "spark")
-        parts.append(f"({table.filter}\n)")
     limits = ((">", after), (">=", lowest), ("<=", highest))
-    parts += [f"{uid} {operator} {literal(bound)}" for operator, bound in limits if bound is not None]
-    return " AND ".join(parts)
+    parts = [f"{uid} {operator} {literal(bound)}" for operator, bound in limits if bound is not None]
+    if is_column(table.filter):
+        frame = frame.where(table.filter)
+    elif table.filter is not None:
+        refuse_other_kind(table, in_spark=True)
+        refuse_unbalanced(table, table.filter, "spark")
+        parts.insert(0, f"({table.filter}\n)")
+    return frame.where(" AND ".join(parts)) if parts else frame
+
+
+def _having(table: MetaTable, uids: Sequence[int], frame: Any) -> Any:
+    within = _scope(frame, table.unfiltered, None, uids[0], uids[-1])
+    return within.where(f"{_uid(table)} IN ({literals(uids)})")
 
 
 def _spans(spans: Sequence[Span]) -> str:

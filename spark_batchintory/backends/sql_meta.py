@@ -17,11 +17,11 @@ import sqlalchemy as sa
 
 from ..batch import Bounds, Item
 from ..errors import BatchintoryError, ConfigurationError, ItemError
-from ..meta import Horizon, MetaTable, Span, usable
+from ..meta import IF_A_FRAME, Horizon, MetaTable, Span, usable
 from ..retrying import persistently
 from ..uids import UidSet
 from ..weights import ExactWeight, exact_weight
-from .filter_text import refuse_unbalanced
+from .filter_text import refuse_other_kind, refuse_unbalanced
 from .sql_engine import Database
 from .sql_horizon import horizon
 from .sql_running import Statement, Transaction
@@ -54,6 +54,7 @@ class SqlMeta:
         """
         Make sure the table can be used; see the port. Once per table and process, since columns rarely change.
         """
+        refuse_other_kind(table, in_spark=False)
         if (table.name, table.cols) not in self._places:
             place = persistently(lambda: self._checked(table))
             self._refuse_null_uid(table, place)
@@ -78,6 +79,12 @@ class SqlMeta:
         query = sa.select(sa.func.max(place.c[table.cols.uid]))
         (row,) = self._rows(table, Statement(query, self.database.dialect), session)
         return None if row[0] is None else int(row[0])
+
+    def version(self, table: MetaTable) -> int | None:
+        """
+        None: a database keeps no versions; see the port.
+        """
+        return None
 
     def rows(self, table: MetaTable, uids: UidSet) -> Sequence[Item]:
         """
@@ -273,6 +280,7 @@ class SqlMeta:
         raise ConfigurationError(
             f"there is no meta table {table.name!r} here"
             + (f"; did you mean {', '.join(map(repr, near))}?" if near else "; the database is empty")
+            + IF_A_FRAME
         )
 
     @staticmethod
