@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks import statement_cost
+from benchmarks import spark_planning, statement_cost
 from benchmarks.acquire_time import ANCESTOR, acquire_times
 from benchmarks.app_ids import CHECKPOINT, PLAIN, app_id_times
 from benchmarks.claim_rate import BARE, PROCESSES, Rates, claim_rates
@@ -48,13 +48,20 @@ class Effort:
     crowd_storms: int = 5
     app_ids: tuple[int, ...] = (0, 10_000, 100_000, 500_000)
     appends: int = 7
+    pending: tuple[int, ...] = (100_000, 5_000_000)
+    plans: int = 15
+    delta_commits: int = 3_500
+    delta_rounds: int = 15
+    delta_batches: int = 60
 
     @classmethod
     def quick(cls) -> Effort:
         """
         Everything once, in about a minute.
         """
-        return cls((20_000, 100_000), 10, 400, 2, 500, 30, 5, 3, 2, 40, 20, 400, 2, (0, 10_000), 3)
+        return cls(
+            (20_000, 100_000), 10, 400, 2, 500, 30, 5, 3, 2, 40, 20, 400, 2, (0, 10_000), 3, (20_000,), 3, 60, 4, 12
+        )
 
 
 def _ours(*others: str) -> list[str]:
@@ -259,6 +266,22 @@ def statements(effort: Effort) -> Section:
     return Section("One statement and one transaction through each layer", lines)
 
 
+def planning_in_spark(effort: Effort) -> Section:
+    """
+    One plan among many pending rows of a meta table in Spark.
+    """
+    times = spark_planning.planning_times(sizes=effort.pending, rounds=effort.plans)
+    query = spark_planning.QUERY
+    judged = {name: Target(query, 1.5) for name in (spark_planning.PLAN, spark_planning.BY_WEIGHT)}
+    lines = [
+        Line(f"{rows:,} pending rows", name, sample, "ms", None if name == query else samples[query], judged.get(name))
+        for rows, samples in times.items()
+        for name, sample in samples.items()
+    ]
+    notes = [f"A Delta table in 8 files, batches of {spark_planning.ITEMS:,} items; inventory in a SQLite file."]
+    return Section("Planning among pending rows of a Delta meta table, Spark on two cores", lines, notes)
+
+
 PARTS: dict[str, Callable[[Effort], Section]] = {
     "acquire": acquire,
     "claims": claims,
@@ -273,4 +296,5 @@ EXTRA_PARTS: dict[str, Callable[[Effort], Section]] = {
     "imports": imports,
     "statements": statements,
     "app-ids": app_ids,  # wants Java and Delta's jars
+    "spark-planning": planning_in_spark,
 }
