@@ -9,17 +9,13 @@ kinds are measured; the tables take turns within one run.
 from __future__ import annotations
 
 import json
-import os
 import random
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from benchmarks.delta_session import delta_session
 from benchmarks.timing import Sample, timed
 
 __all__ = ["CHECKPOINT", "PLAIN", "app_id_times"]
@@ -28,38 +24,6 @@ PLAIN, CHECKPOINT = "append", "append that writes a checkpoint"
 WARM_UP = 2
 
 _PROPERTIES = "'delta.checkpointInterval' = '2'"
-
-
-@contextmanager
-def _delta_session(folder: Path) -> Iterator[Any]:
-    """
-    A session on two cores that writes Delta tables, with the confs that small commits want.
-    """
-    from pyspark.sql import SparkSession
-
-    spark = version("pyspark").split(".")
-    package = f"io.delta:delta-spark_{spark[0]}.{spark[1]}_2.13:{version('delta-spark')}"
-    settings = {
-        "spark.databricks.delta.snapshotPartitions": "1",
-        "spark.jars.packages": package,
-        "spark.local.dir": str(folder),
-        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-        "spark.sql.shuffle.partitions": "1",
-        "spark.sql.warehouse.dir": str(folder / "warehouse"),
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-    }
-    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
-    builder = SparkSession.builder.master("local[2]")
-    for name, value in settings.items():
-        builder = builder.config(name, value)
-    session = builder.getOrCreate()
-    session.sparkContext.setLogLevel("ERROR")
-    try:
-        yield session
-    finally:
-        session.stop()
 
 
 def _sink(spark: Any, path: Path, entries: int) -> Path:
@@ -103,8 +67,8 @@ def app_id_times(sizes: tuple[int, ...], rounds: int) -> dict[tuple[str, int], S
     Seconds of one append, by kind of commit and number of entries.
     """
     drawn, figures = random.Random(0), {(kind, size): [] for size in sizes for kind in (PLAIN, CHECKPOINT)}
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name, _delta_session(Path(name)) as spark:
-        sinks = {size: _sink(spark, Path(name) / f"of_{size}", size) for size in sizes}
+    with delta_session(spark__sql__shuffle__partitions="1") as (spark, folder):
+        sinks = {size: _sink(spark, folder / f"of_{size}", size) for size in sizes}
         for number in range(-WARM_UP, rounds):
             for size, path in drawn.sample(sorted(sinks.items()), len(sinks)):
                 seconds = _pair(spark, path)

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from benchmarks import spark_planning, statement_cost
+from benchmarks import delta_times, spark_planning, statement_cost
 from benchmarks.acquire_time import ANCESTOR, acquire_times
 from benchmarks.app_ids import CHECKPOINT, PLAIN, app_id_times
 from benchmarks.claim_rate import BARE, PROCESSES, Rates, claim_rates
@@ -227,6 +227,36 @@ def app_ids(effort: Effort) -> Section:
     return Section("Append to a Delta table that remembers many batches", lines, [note])
 
 
+def delta(effort: Effort) -> Section:
+    """
+    One acquire and its end on a Delta inventory through Spark.
+    """
+    new, full = delta_times.NEW, delta_times.FULL
+    times = delta_times.measure(commits=effort.delta_commits, rounds=effort.delta_rounds)
+    lines = []
+    for what, bare, bound in delta_times.AGAINST:
+        base = times[bare, ""]
+        lines.append(Line(what, bare, base, "ms"))
+        lines.append(Line(f"{what}, {new}", OURS, times[what, new], "ms", base, Target(bare, bound)))
+        lines.append(Line(f"{what}, {full}", OURS, times[what, full], "ms", times[what, new], Target(new, 1.3)))
+    note = f"The long history: {effort.delta_commits:,} commits of the same job, not compacted."
+    return Section("Acquire and end a batch on a Delta inventory, through Spark", lines, [note])
+
+
+def delta_crew(effort: Effort) -> Section:
+    """
+    Four threads of one JVM on one job of a Delta inventory.
+    """
+    crew = delta_times.crew_at_work(batches=effort.delta_batches)
+    rate = Sample((crew.batches / crew.seconds,))
+    note = (
+        f"{crew.batches} batches, prefetch=10, no uid twice: {crew.commits} commits, "
+        f"{crew.tries / crew.batches:.2f} tries per claim and end; the aim is 1 batch per second."
+    )
+    lines = [Line("from acquire to succeeded()", "4 workers", rate, "/s")]
+    return Section("Batches per second, 4 threads on one job of a Delta inventory", lines, [note])
+
+
 def startup(effort: Effort) -> Section:
     """
     Import and command line.
@@ -295,6 +325,8 @@ PARTS: dict[str, Callable[[Effort], Section]] = {
 EXTRA_PARTS: dict[str, Callable[[Effort], Section]] = {
     "imports": imports,
     "statements": statements,
+    "delta": delta,
+    "delta-crew": delta_crew,
     "app-ids": app_ids,  # wants Java and Delta's jars
     "spark-planning": planning_in_spark,
 }

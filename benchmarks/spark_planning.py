@@ -7,16 +7,12 @@ asks for the table's version too, and a claim's share of it are shown beside it.
 
 from __future__ import annotations
 
-import os
-import sys
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from functools import partial
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks.delta_session import delta_session
 from benchmarks.timing import Sample, alternate, timed
 
 if TYPE_CHECKING:
@@ -31,41 +27,6 @@ ITEMS = 1000
 _FILES = 8
 
 _ROWS = "id AS uid", "concat('/landing/', id, '.json') AS item", "1L AS weight"
-
-
-def _settings(folder: Path) -> dict[str, str]:
-    spark = version("pyspark").split(".")
-    return {
-        "spark.driver.extraJavaOptions": f"-Djava.io.tmpdir={folder} -Dderby.system.home={folder}",
-        "spark.local.dir": str(folder),
-        "spark.sql.warehouse.dir": str(folder / "warehouse"),
-        "spark.ui.enabled": "false",
-        "spark.ui.showConsoleProgress": "false",
-        "spark.jars.packages": f"io.delta:delta-spark_{spark[0]}.{spark[1]}_2.13:{version('delta-spark')}",
-        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-        "spark.databricks.delta.snapshotPartitions": "1",
-    }
-
-
-@contextmanager
-def _session() -> Iterator[SparkSession]:
-    """
-    A session on two cores with Delta, whose messages and files are gone afterwards.
-    """
-    from pyspark.sql import SparkSession
-
-    os.environ |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
-    with tempfile.TemporaryDirectory() as folder:
-        builder: Any = SparkSession.builder
-        for name, value in _settings(Path(folder)).items():
-            builder = builder.config(name, value)
-        session: SparkSession = builder.master("local[2]").getOrCreate()
-        session.sparkContext.setLogLevel("ERROR")
-        try:
-            yield session
-        finally:
-            session.stop()
 
 
 def _query(spark: SparkSession, table: str) -> None:
@@ -118,8 +79,7 @@ def planning_times(*, sizes: tuple[int, ...], rounds: int) -> dict[int, dict[str
 
     times = {}
     with ExitStack() as stack:
-        spark = stack.enter_context(_session())
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
+        spark, folder = stack.enter_context(delta_session())
         for size in sizes:
             table = f"pending_{size}"
             spark.range(1, size + 1, 1, _FILES).selectExpr(*_ROWS).write.format("delta").saveAsTable(table)
