@@ -27,8 +27,8 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import gaps, lifecycle
-from .batch import BatchRow, Bounds, Item, JobRow, Kind, PlannedBatch, Status, digest
-from .call import Call, lease_of, table_of
+from .batch import BatchRow, Bounds, Item, JobRow, Kind, PlannedBatch, Status
+from .call import Call, lease_of
 from .ending import end, failing, giving_back, looked_up
 from .errors import (
     BatchintoryError,
@@ -42,10 +42,10 @@ from .inventory import Change, InventoryBackend, Step, Turn, Written
 from .meta import MetaBackend, is_column_text
 from .pinning import Pinning, worker_name
 from .planning import plan_batches
+from .rereading import pinned_items
 from .retrying import persistently
 from .scanning import Scan
 from .tending import tend
-from .uids import UidSet
 
 log = logging.getLogger("spark_batchintory")
 
@@ -109,51 +109,6 @@ def plan(backend: InventoryBackend, meta: MetaBackend, call: Call, batches: int)
     meta.check(call.table)
     job = persistently(lambda: backend.job(call.key)) or JobRow(0, call.key.meta_table, call.key.job)
     return list(itertools.islice(plan_batches(Scan(meta, call, job, None, batches), call.limits), batches))
-
-
-def pinned_items(meta: MetaBackend, row: BatchRow, frame: Any = None) -> Sequence[Item]:
-    """
-    The items of a batch, read again by the uids that were pinned when it was made.
-
-    The rows as they are now are read first, which cost least; where they are not what they were, those of the version
-    that was planned from, while there is one.
-
-    Parameters
-    ----------
-    frame
-        The DataFrame that holds the rows, if they are in no table.
-
-    Raises
-    ------
-    ItemError
-        They are not what they were; names the uids that are gone, or the range in which some changed.
-    """
-    uids = UidSet.decode(row.uids)
-    table = replace(table_of(row), frame=frame)
-    items = meta.rows(replace(table, version=None), uids)
-    if digest(items) == row.digest:
-        return items
-    if table.version is not None and digest(older := meta.rows(table, uids)) == row.digest:
-        return older
-    gone = UidSet.of(set(uids) - {item.uid for item in items})
-    what = (
-        f"uids {_shown(gone)} are gone from"
-        if len(gone)
-        else f"items with uids {_shown(uids)} have another location or weight in"
-    )
-    raise ItemError(
-        f"batch {row.id} of job {row.job!r} cannot be read as it was claimed: {what} meta table {table.name!r}; "
-        "restore them, or cancel the batch"
-    )
-
-
-def _shown(uids: UidSet) -> str:
-    text = uids.encode().removeprefix("r:")
-    return (
-        text
-        if len(text) <= 200 and not text.startswith("z:")
-        else f"{uids.values[0]}…{uids.values[-1]} ({len(uids)} of them)"
-    )
 
 
 def _turn(backend: InventoryBackend, acquisition: _Acquisition) -> Sequence[BatchRow]:

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from . import claiming, completion, processing
+from .arguments import bound, meta_table_of
 from .batch import Oversize, PlannedBatch
 from .call import Call, checked_call, duration
 from .control import Control
@@ -25,12 +26,12 @@ from .errors import ConfigurationError
 from .handle import Batch, Holder, keep_alive
 from .inventory import InventoryBackend
 from .lease import Heart
-from .meta import MetaBackend, MetaColumns, MetaTable, is_frame
+from .meta import MetaBackend, MetaColumns, MetaTable
 from .overview import Overview
 from .processing import Summary
 from .publications import RoutedMeta
 from .settings import Settings
-from .upstream import Upstream, is_upstream
+from .upstream import Upstream
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -364,7 +365,7 @@ class Inventory(Overview, Control):
         The table a call means, by whatever arguments; None if it is an upstream job that was never seen.
         """
         if not isinstance(table, Upstream):
-            return _table(name, cols, table, condition)
+            return meta_table_of(name, cols, table, condition)
         if name is not None:
             raise ConfigurationError(
                 "the publications of a job have a name of their own: leave meta_table_name out; "
@@ -387,74 +388,11 @@ def _bound_call(inventory: Inventory, job: str, *args: Any, **kwargs: Any) -> Ca
     """
     The arguments of `acquire_batch`, however they were passed, as a checked call; None as `Inventory._call`.
     """
-    names = (
-        "meta_table_name",
-        "meta_table_cols",
-        "job_identifier",
-        "batch_id_min",
-        "batch_id_max",
-        "batch_weight",
-        "batch_count",
-    )
-    if len(args) > len(names):
-        raise ConfigurationError(f"acquire_batch takes at most {len(names) + 1} positional arguments, the rest by name")
-    given: dict[str, Any] = dict.fromkeys(names)
-    given.update(
-        oversize="alone",
-        lease=None,
-        max_attempts=None,
-        retry_delay=None,
-        accept_change=False,
-        meta_table=None,
-        meta_filter=None,
-    )
-    passed = {**dict(zip(names, args, strict=False)), **kwargs}
-    passed.pop("heartbeat", None)
-    unknown = sorted(set(passed) - set(given))
-    if unknown:
-        raise ConfigurationError(f"acquire_batch has no argument {unknown[0]!r}; it takes {', '.join(given)}")
-    given.update(passed)
+    given = bound(args, kwargs)
     table = inventory._table(
         given.pop("meta_table_name"), given.pop("meta_table_cols"), given.pop("meta_table"), given.pop("meta_filter")
     )
     return inventory._call(job=job, table=table, **given)
-
-
-def _table(name: str | None, cols: Mapping[str, str | None] | None, table: Any, condition: Any) -> MetaTable:
-    if table is None:
-        if name is None:
-            raise ConfigurationError(
-                "acquire_batch needs a meta table: pass meta_table_name='schema.table', or meta_table=MetaTable(…)"
-            )
-        return MetaTable(name, MetaColumns.of(cols), condition)
-    if is_frame(table):
-        return _framed(name, cols, table, condition)
-    if not isinstance(table, MetaTable):
-        raise ConfigurationError(
-            f"meta_table must be a MetaTable, a Spark DataFrame or upstream(…), not {type(table).__name__}; "
-            "pass the name of a table as meta_table_name"
-        )
-    return MetaTable(
-        name or table.name,
-        MetaColumns.of(cols) if cols else table.cols,
-        table.filter if condition is None else condition,
-        table.frame,
-    )
-
-
-def _framed(name: str | None, cols: Mapping[str, str | None] | None, frame: Any, condition: Any) -> MetaTable:
-    """
-    A DataFrame under the name that progress belongs to, since tomorrow's is another object.
-    """
-    if name is None:
-        raise ConfigurationError(
-            "a DataFrame has no name, and progress belongs to (meta table name, job): pass meta_table_name=… too, the "
-            "same in each call, so that tomorrow's DataFrame goes on where today's ended"
-        )
-    named = MetaTable(name, MetaColumns.of(cols), condition, frame)
-    if is_upstream(named):
-        raise ConfigurationError(f"meta_table_name={name!r} is the name of a job's publications: choose another one")
-    return named
 
 
 def _for_frames(meta: MetaBackend) -> MetaBackend:

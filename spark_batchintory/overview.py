@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from . import claiming
 from .batch import BatchRow, Status
 from .call import table_of
+from .claiming import Claimed
 from .errors import ConfigurationError
 from .handle import Batch
 from .inventory import InventoryBackend, Published
 from .meta import MetaTable
 from .publications import RoutedMeta
 from .recorded import output_path
+from .rereading import pinned_items
 from .uids import UidSet
 
 if TYPE_CHECKING:
@@ -139,4 +140,4 @@ class Overview:
         if row is None:
             raise ConfigurationError(f"there is no batch {batch_id} in this inventory")
         self.meta.check(table_of(row))
-        return Batch(claiming.Claimed(row, claiming.pinned_items(self.meta, row)), None)
+        return Batch(Claimed(row, pinned_items(self.meta, row)), None)
