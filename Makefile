@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo test check format bench soak mutants pins clean
+.PHONY: help demo demo-delta test check format bench soak mutants pins clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,10 +11,13 @@ PINNED := pyproject.toml constraints.txt .ci/make-venv
 WITH_JAVA = set -e; JAVA_HOME="$$(.ci/find-java)"; export JAVA_HOME;
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
 
 demo: $(VENV)/.demo ## the main job on a year of real flights, from landing folder to sink
 	@$(WITH_JAVA) $(BIN)/spark-batchintory demo
+
+demo-delta: $(VENV)/.demo-delta ## the same with nothing but Delta tables; fetches their jars the first time
+	@$(WITH_JAVA) $(BIN)/spark-batchintory demo --delta
 
 test: $(VENV)/.dev ## every test, on SQLite, PostgreSQL, MariaDB and Spark; README, docs and notebooks too
 	@.ci/find-mariadb
@@ -59,6 +62,10 @@ $(VENV)/.demo: $(PINNED)
 	@.ci/make-venv $(VENV) --editable '.[demo]'
 	@touch $@
 
+$(VENV)/.demo-delta: $(PINNED)
+	@.ci/make-venv $(VENV) --editable '.[demo,delta]'
+	@touch $@ $(VENV)/.demo
+
 $(VENV)/.dev: $(PINNED)
 	@.ci/make-venv $(VENV) --editable '.[demo,postgres,mysql]' --group dev
-	@touch $@ $(VENV)/.demo
+	@touch $@ $(VENV)/.demo $(VENV)/.demo-delta

@@ -14,7 +14,8 @@ exit   meaning
 3      nothing to do, or nothing found
 =====  ===========================================================
 
-Kept light, since it starts anew for each call: no pyspark, and rich only where a table is drawn.
+Kept light, since it starts anew for each call: rich only where a table is drawn, and Spark only where the inventory or
+its meta tables lie in it, since nobody else has a session here.
 """
 
 from __future__ import annotations
@@ -148,7 +149,7 @@ def status(
     """
     How far the jobs are: one row per job.
     """
-    with open_inventory() as inventory:
+    with _opened() as inventory:
         show(inventory.status(job), as_json)
 
 
@@ -170,7 +171,7 @@ def plan(
     """
     The new ranges the next acquires would get. Writes nothing.
     """
-    with open_inventory() as inventory:
+    with _opened() as inventory:
         scope = _scope_of(inventory, job, meta_table_name, meta_table_cols, meta_filter)
         limits = {"batch_weight": batch_weight, "batch_count": batch_count}
         bounds = {"batch_id_min": batch_id_min, "batch_id_max": batch_id_max}
@@ -188,7 +189,7 @@ def batches(
     """
     The batches of a job, in order of id.
     """
-    with open_inventory() as inventory:
+    with _opened() as inventory:
         show(inventory.batches(job, _either(status, only), limit), as_json)
 
 
@@ -197,7 +198,7 @@ def attempts(batch: BatchId, as_json: AsJson = False) -> None:
     """
     The attempts of a batch, the running one included.
     """
-    with open_inventory() as inventory:
+    with _opened() as inventory:
         show(inventory.attempts(batch), as_json)
 
 
@@ -214,7 +215,7 @@ def trace(
     """
     if (item is None) == (uid is None):
         raise typer.BadParameter("give either an ITEM or --uid")
-    with open_inventory() as inventory:
+    with _opened() as inventory:
         show(inventory.trace(item, uid=uid), as_json)
 
 
@@ -232,7 +233,7 @@ def retry(
     Make failed batches due at once, or give dead ones max_attempts more; shows those changed.
     """
     wanted = _either(status, only) or "failed"
-    with open_inventory() as inventory:
+    with _opened() as inventory:
         answer = inventory.retry(job, wanted, meta_table_name=meta_table_name, reason=reason, dry_run=dry_run)
         show(answer, as_json)
 
@@ -242,7 +243,7 @@ def cancel(batch: BatchId, reason: Reason = None, as_json: AsJson = False) -> No
     """
     Set a batch aside; a worker that runs it is fenced out.
     """
-    with open_inventory() as inventory:
+    with _opened() as inventory:
         show(inventory.cancel(batch, reason=reason), as_json)
 
 
@@ -251,7 +252,7 @@ def pause(job: Job, meta_table_name: MetaTableName = None, reason: Reason = None
     """
     Hand out nothing of a job until it is resumed; running batches may end.
     """
-    with open_inventory() as inventory:
+    with _opened() as inventory:
         show(inventory.pause(job, meta_table_name=meta_table_name, reason=reason), as_json)
 
 
@@ -260,7 +261,7 @@ def resume(job: Job, meta_table_name: MetaTableName = None, reason: Reason = Non
     """
     Hand out batches of a paused job again.
     """
-    with open_inventory() as inventory:
+    with _opened() as inventory:
         show(inventory.resume(job, meta_table_name=meta_table_name, reason=reason), as_json)
 
 
@@ -287,7 +288,7 @@ def redo(
     Queue the succeeded batches that hold a uid within the bounds once more; shows the new ones.
     """
     how = {"meta_table_name": meta_table_name, "reason": reason}
-    with open_inventory() as inventory:
+    with _opened() as inventory:
         show(inventory.redo(job, uid_min, uid_max, **how, dry_run=dry_run), as_json)
 
 
@@ -307,7 +308,7 @@ def mark_done(
     Close everything within the bounds as done, also what no batch holds yet; shows the batches changed or made.
     """
     scope = {"meta_table_name": meta_table_name, "meta_table_cols": meta_table_cols, "meta_filter": meta_filter}
-    with open_inventory() as inventory:
+    with _opened() as inventory:
         show(inventory.mark_done(job, uid_min, uid_max, **scope, reason=reason, dry_run=dry_run), as_json)
 
 
@@ -321,7 +322,7 @@ def audit(
     """
     Compare all that a job has claimed with its meta table, and queue what is late. Exits with 1 if it finds something.
     """
-    with open_inventory() as inventory:
+    with _opened() as inventory:
         found = inventory.audit(job, meta_table_name=meta_table_name, dry_run=dry_run)
         show(found, as_json, exit_code=0 if found.clean else 1)
 
@@ -337,13 +338,14 @@ def gaps(
     """
     The holes that claims of a job left in its uids, and as what each was closed.
     """
-    with open_inventory() as inventory:
+    with _opened() as inventory:
         show(inventory.gaps(job, is_open=is_open), as_json)
 
 
 @app.command()
 def demo(
     keep: Annotated[Path | None, typer.Option(help="A new or empty folder to work in, which stays.")] = None,
+    delta: Annotated[bool, typer.Option("--delta", help="With nothing but Delta tables.")] = False,
 ) -> None:
     """
     The README's demo: a year of real flights, from landing folder to sink.
@@ -351,7 +353,7 @@ def demo(
     # Imported here: it brings Spark.
     from spark_batchintory import demo as the_demo
 
-    raise typer.Exit(the_demo.main(keep))
+    raise typer.Exit(the_demo.main(keep, delta=delta))
 
 
 def main() -> None:
@@ -368,6 +370,17 @@ def main() -> None:
         # Not ours, so no fault of the caller: told in one line all the same, since a traceback may quote anything.
         tell(f"unexpected {type(error).__name__}: {error}")
         sys.exit(1)
+
+
+def _opened() -> Inventory:
+    return open_inventory(spark=_session)
+
+
+def _session() -> Any:
+    # Asked only where something lies in Spark: it takes seconds to start.
+    from spark_batchintory.backends.spark_session import started_session
+
+    return started_session()
 
 
 def _scope_of(

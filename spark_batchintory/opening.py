@@ -37,8 +37,8 @@ def open_inventory(
         Where inventory and meta tables are, as `INVENTORY_CONN` and `META_CONN`; with `conn` alone, the meta tables are
         there too, or in Spark if it is a Delta table.
     spark
-        The session that Delta inventories and Spark meta tables work in: the active one, if this is None. SQL needs
-        none.
+        The session that Delta inventories and Spark meta tables work in, or a function that returns it: the active
+        one, if this is None. SQL needs none.
     settings
         Further settings by name, as in `configure`.
 

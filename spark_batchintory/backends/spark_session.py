@@ -1,11 +1,17 @@
 """
 The Spark session that Delta inventories and Spark meta tables work in: the caller's, or the active one.
+
+Also the sessions that this package itself starts: for its command line, and what one for the demo is set up with.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import importlib.util
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import IO, Any
 
 from ..errors import ConfigurationError, MissingDependencyError
 
@@ -16,13 +22,17 @@ Sessions = Callable[[], Any]
 def sessions(given: Any) -> Sessions:
     """
     What returns `given`, or, if that is None, the session that is active when it is asked.
+
+    A function that returns a session is asked in its place.
     """
-    return active_session if given is None else lambda: given
+    if given is None:
+        return active_session
+    return given if callable(given) else lambda: given
 
 
 def active_session() -> Any:
     """
-    The active session, classic or Connect.
+    The active session, classic or Connect; in a thread that has none, which is any but the first, the default one.
 
     Raises
     ------
@@ -31,13 +41,99 @@ def active_session() -> Any:
     ConfigurationError
         There is no session.
     """
-    try:
-        from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise MissingDependencyError.of("pyspark", "spark", "a Delta inventory, or a meta table in Spark,") from error
-    session = SparkSession.getActiveSession()
+    session = _active_or_default()
     if session is None:
         raise ConfigurationError(
             "there is no Spark session here: start one, or pass it as open_inventory(…, spark=spark)"
         )
     return session
+
+
+def started_session() -> Any:
+    """
+    The active session, or else one that this process starts: with Delta, if delta-spark is installed, and silent.
+
+    What ``spark-defaults.conf`` and ``SPARK_REMOTE`` say holds as for any other session.
+
+    Raises
+    ------
+    MissingDependencyError
+        There is no pyspark.
+    ConfigurationError
+        Spark did not start; says what it said last.
+    """
+    if (session := _active_or_default()) is not None:
+        return session
+    confs = {"spark.ui.enabled": "false", "spark.ui.showConsoleProgress": "false"}
+    if "SPARK_REMOTE" not in os.environ and importlib.util.find_spec("delta") is not None:
+        confs.update(delta_confs("the command line"))
+    builder = _spark_session_class().builder.appName("spark-batchintory")
+    for name, value in confs.items():
+        builder = builder.config(name, value)
+    with tempfile.TemporaryFile() as log:
+        try:
+            with _output_to(log):
+                return builder.getOrCreate()
+        except Exception as error:
+            log.seek(0)
+            said = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
+            raise ConfigurationError(f"Spark did not start: {' '.join((said or [str(error)])[-1].split())}") from error
+
+
+def _active_or_default() -> Any:
+    try:
+        return _spark_session_class().active()
+    except RuntimeError:  # pyspark's own kind of it: there is neither
+        return None
+
+
+def _spark_session_class() -> Any:
+    try:
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise MissingDependencyError.of("pyspark", "spark", "a Delta inventory, or a meta table in Spark,") from error
+    return SparkSession
+
+
+@contextmanager
+def _output_to(log: IO[bytes]) -> Iterator[None]:
+    """
+    Standard output and error go to `log`: a JVM inherits the descriptors of the moment it starts, and keeps them.
+    """
+    kept = {number: os.dup(number) for number in (1, 2)}
+    try:
+        for number in kept:
+            os.dup2(log.fileno(), number)
+        yield
+    finally:
+        for number, duplicate in kept.items():
+            os.dup2(duplicate, number)
+            os.close(duplicate)
+
+
+def delta_confs(purpose: str) -> dict[str, str]:
+    """
+    What a new session of open-source Spark is set up with to have Delta tables, the jars it will fetch among it.
+
+    Parameters
+    ----------
+    purpose
+        What needs it, for the message.
+
+    Raises
+    ------
+    MissingDependencyError
+        There is no pyspark, or no delta-spark.
+    """
+    try:
+        from delta import configure_spark_with_delta_pip
+        from pyspark.sql import SparkSession
+    except ImportError as error:
+        raise MissingDependencyError.of("delta-spark", "delta", purpose) from error
+    # Which jars go with which Spark is Delta's own affair; it tells a builder only, and a builder tells nobody.
+    builder = configure_spark_with_delta_pip(SparkSession.builder)
+    return {
+        "spark.jars.packages": builder._options["spark.jars.packages"],
+        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    }

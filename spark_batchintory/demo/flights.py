@@ -9,10 +9,9 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-import sqlite3
 import zipfile
-from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
@@ -26,9 +25,6 @@ SCHEMA = """
     hour INT, minute INT, time_hour TIMESTAMP
 """
 """The columns of a file, as Spark is told; what is not known is ``NA``."""
-
-COLUMNS = {"uid": "uid", "item": "path", "weight": "bytes"}
-"""Those of the meta table `files`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +71,6 @@ def land(source: Path, folder: Path) -> list[Path]:
             with file.open("x", encoding="utf-8", newline="") as stream:
                 csv.writer(stream, lineterminator="\n").writerows([header, *flights])
     return sorted(folder.iterdir())
-
-
-def register(database: Path, files: Iterable[Path]) -> None:
-    """
-    Add files to the meta table, which is made if need be: what some other system does in real life.
-    """
-    with closing(sqlite3.connect(database)) as connection, connection:
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS files "
-            "(uid INTEGER PRIMARY KEY AUTOINCREMENT, path TEXT NOT NULL UNIQUE, bytes INTEGER NOT NULL)"
-        )
-        rows = [(str(file), file.stat().st_size) for file in files]
-        connection.executemany("INSERT INTO files (path, bytes) VALUES (?, ?)", rows)
-
-
-def uids_of_month(database: Path, month: str) -> tuple[int, int]:
-    """
-    The first and the last uid of the files of a month, ``2013-03``.
-    """
-    with closing(sqlite3.connect(database)) as connection:
-        query = "SELECT min(uid), max(uid) FROM files WHERE path LIKE ?"
-        first, last = connection.execute(query, [f"%{month}-__.csv"]).fetchone()
-    return first, last
 
 
 def totals(source: Path) -> dict[str, Totals]:

@@ -48,20 +48,6 @@ class Place:
         return self.folder / "landing"
 
     @property
-    def database(self) -> Path:
-        """
-        The meta table and the inventory, in one SQLite file.
-        """
-        return self.folder / "batchintory.db"
-
-    @property
-    def connection(self) -> str:
-        """
-        The same, as a setting says it.
-        """
-        return f"sqlite:///{self.database}"
-
-    @property
     def spark(self) -> Path:
         """
         Where Spark keeps what it needs while it runs.
@@ -87,11 +73,11 @@ class Place:
         """
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def farewell(self, good: bool) -> str:
+    def farewell(self, good: bool, connection: str) -> str:
         """
-        What to look at in a folder that stays.
+        What to look at in a folder that stays, and by which connection.
         """
         if not good:
             return f"The demo went wrong. Its files are in {self.folder}; Spark's messages are in {self.spark_log}."
-        setting = shlex.quote(f"SPARK_BATCHINTORY_INVENTORY_CONN={self.connection}")
+        setting = shlex.quote(f"SPARK_BATCHINTORY_INVENTORY_CONN={connection}")
         return f"Everything is in {self.folder}. To look at it:\nenv {setting} spark-batchintory status"

@@ -9,10 +9,10 @@ import re
 import shutil
 import subprocess
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from spark_batchintory.errors import MissingDependencyError
 
@@ -23,6 +23,10 @@ _HOW_TO_GET_JAVA = (
     "Spark needs Java 17 or later, and there is none in JAVA_HOME or, where that is not set, on the PATH: install it "
     "(Debian, Ubuntu: apt-get install openjdk-17-jre-headless; macOS: brew install openjdk@17), or set JAVA_HOME"
 )
+
+
+_COMPILED_ONCE = "-XX:TieredStopAtLevel=1"
+"""A JVM of a minute or two does not live to see what compiling its code a second time would save."""
 
 
 def require_java() -> None:
@@ -43,21 +47,29 @@ def require_java() -> None:
 
 
 @contextmanager
-def spark_session(folder: Path, log: Path) -> Iterator[SparkSession]:
+def spark_session(folder: Path, log: Path, confs: Mapping[str, str]) -> Iterator[SparkSession]:
     """
     A session that keeps its files in `folder` and writes its messages to `log`; its JVM has ended afterwards.
+
+    Parameters
+    ----------
+    confs
+        What it is set up with besides.
+
+    Raises
+    ------
+    MissingDependencyError
+        Spark did not start, and was to fetch jars.
     """
     from pyspark import SparkConf, SparkContext
-    from pyspark.java_gateway import launch_gateway
     from pyspark.sql import SparkSession
 
     # A host that cannot resolve its own name, as in some containers, would keep Spark from starting.
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     folder.mkdir()
-    conf = SparkConf(loadDefaults=False).setAll(list(_settings(folder).items()))
+    conf = SparkConf(loadDefaults=False).setAll(list({**_settings(folder), **confs}.items()))
     with log.open("ab") as messages, ExitStack() as ending:
-        streams = {"stdout": messages, "stderr": messages}
-        gateway = launch_gateway(conf, popen_kwargs=streams)  # type: ignore[no-untyped-call]  # pyspark's has no types
+        gateway = _gateway(conf, messages)
         ending.callback(_end_jvm, gateway, SparkContext)
         with warnings.catch_warnings():
             # Imports pandas if it is there, and warns of its version. Nothing here uses it.
@@ -68,12 +80,31 @@ def spark_session(folder: Path, log: Path) -> Iterator[SparkSession]:
         yield SparkSession(context)
 
 
+def _gateway(conf: Any, messages: IO[bytes]) -> Any:
+    """
+    The way to a new JVM, which fetches its jars before it is there.
+    """
+    from pyspark.errors import PySparkRuntimeError
+    from pyspark.java_gateway import launch_gateway
+
+    try:
+        return launch_gateway(conf, popen_kwargs={"stdout": messages, "stderr": messages})  # type: ignore[no-untyped-call]  # pyspark's has no types
+    except PySparkRuntimeError as error:
+        if (packages := conf.get("spark.jars.packages")) is None:
+            raise
+        raise MissingDependencyError(
+            f"Spark did not start: it needs {packages}, which it fetches from Maven Central when it first does, and "
+            "finds in its cache after that"
+        ) from error
+
+
 def _settings(folder: Path) -> dict[str, str]:
     java = {"user.timezone": "UTC", "java.io.tmpdir": folder, "derby.system.home": folder}
+    options = [_COMPILED_ONCE, *(f'"-D{name}={value}"' for name, value in java.items())]
     return {
         "spark.master": "local[2]",
         "spark.app.name": "spark-batchintory demo",
-        "spark.driver.extraJavaOptions": " ".join(f'"-D{name}={value}"' for name, value in java.items()),
+        "spark.driver.extraJavaOptions": " ".join(options),
         "spark.hadoop.fs.defaultFS": "file:///",
         "spark.local.dir": str(folder),
         "spark.sql.session.timeZone": "UTC",

@@ -16,14 +16,12 @@ from typing import TYPE_CHECKING, Any
 
 import spark_batchintory as bi
 
-from .flights import COLUMNS, SCHEMA, Totals, land, register, totals, uids_of_month
+from .flights import SCHEMA, Totals, land, totals
 from .place import Place
+from .stores import COLUMNS, Store
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
-
-BATCH_WEIGHT = 2_500_000
-"""Bytes of one batch: about a month of files."""
 
 HELD_BACK = 20
 """Days that arrive last."""
@@ -38,12 +36,13 @@ RETRY_DELAY = timedelta(minutes=5)
 @dataclass(frozen=True, slots=True)
 class Demo:
     """
-    The steps, which share a session, an inventory and a folder.
+    The steps, which share a session, an inventory, a folder and what is kept where in it.
     """
 
     spark: SparkSession
     inventory: bi.Inventory
     place: Place
+    store: Store
 
     def run(self, source: Path) -> bool:
         """
@@ -66,7 +65,7 @@ class Demo:
         """
         _step("Files arrive: one CSV file per day, registered with its size in the meta table `files`.")
         files = land(source, self.place.landing)
-        register(self.place.database, files[:-HELD_BACK])
+        self.store.register(self.spark, files[:-HELD_BACK])
         size = sum(file.stat().st_size for file in files)
         _result(f"{len(files)} files, {size:,} bytes; {len(files) - HELD_BACK} registered, {HELD_BACK} still to come")
         return files[-HELD_BACK:]
@@ -75,7 +74,8 @@ class Demo:
         """
         The main job over what is there. The batch with the bad day fails after it has written.
         """
-        _step(f"Job `flights` reads what is there, {BATCH_WEIGHT:,} bytes a batch at most. One batch is made to fail.")
+        weight = f"{self.store.batch_weight:,} bytes"
+        _step(f"Job `flights` reads what is there, {weight} a batch at most. One batch is made to fail.")
         _result(self._process("flights", fails_on=BAD_DAY))
 
     def retry(self) -> None:
@@ -86,15 +86,13 @@ class Demo:
         for row in self.inventory.retry("flights", reason="demo"):
             _result(f"batch {row.id}, uids {row.batch_id_start} to {row.batch_id_end}, failed in attempt {row.attempt}")
         _result(self._process("flights"))
-        sink = self.place.sink("flights")
-        written, published = len(list(Path(sink).iterdir())), len(self.inventory.published_paths("flights", sink))
-        _result(f"{written} folders in the sink, {published} published: what the failed attempt wrote does not count")
+        _result(self.store.after_a_retry(self.spark, self.inventory, "flights"))
 
     def backfill(self) -> None:
         """
         March once more, under its own job and into its own sink.
         """
-        first, last = uids_of_month(self.place.database, "2013-03")
+        first, last = self.store.uids_of_month(self.spark, "2013-03")
         _step(f"Backfill of March: uids {first} to {last} once more, as job `march` with a sink of its own.")
         _result(self._process("march", batch_id_min=first, batch_id_max=last))
 
@@ -103,7 +101,7 @@ class Demo:
         The days that were held back arrive, and are all that is read.
         """
         _step(f"The last {len(arriving)} days arrive. Job `flights` goes on where it stood, and reads only them.")
-        register(self.place.database, arriving)
+        self.store.register(self.spark, arriving)
         _result(self._process("flights"))
         newest = self.inventory.batches("flights")[-1]
         _result(f"uids {newest.batch_id_start} to {newest.batch_id_end}")
@@ -135,36 +133,35 @@ class Demo:
         return flights
 
     def _equal(self, job: str, source: Totals) -> bool:
-        paths = self.inventory.published_paths(job, self.place.sink(job))
-        found = self.spark.read.parquet(*paths).selectExpr("count(*)", "sum(distance)").collect()[0]
+        published = self.store.published(self.spark, self.inventory, job)
+        found = published.selectExpr("count(*)", "sum(distance)").collect()[0]
         sink = Totals(*found)
         _result(f"{job:<8} sink    {sink}\n{'':<8} source  {source}   {'equal' if sink == source else 'NOT EQUAL'}")
         return sink == source
 
     def _process(self, job: str, fails_on: str | None = None, **bounds: Any) -> Any:
         return self.inventory.process(
-            self._writer(job, fails_on),
+            self._writer(fails_on),
             job=job,
-            meta_table_name="files",
+            meta_table_name=self.store.meta_table,
             meta_table_cols=COLUMNS,
-            batch_weight=BATCH_WEIGHT,
+            batch_weight=self.store.batch_weight,
             max_attempts=3,
             retry_delay=RETRY_DELAY,
             on_error="continue",
             **bounds,
         )
 
-    def _writer(self, job: str, fails_on: str | None) -> Callable[[bi.Batch], dict[str, str]]:
+    def _writer(self, fails_on: str | None) -> Callable[[bi.Batch], dict[str, str]]:
         """
-        What is done with a batch: its files are read, and written as parquet.
+        What is done with a batch: its files are read, and written to the sink.
         """
 
         def write(batch: bi.Batch) -> dict[str, str]:
-            path = batch.output_path(self.place.sink(job))
-            self.read(batch).coalesce(1).write.parquet(path)
+            result = self.store.write(self.read(batch).coalesce(1), batch)
             if fails_on is not None and any(fails_on in item for item in batch.items):
                 raise ConnectionError(f"{fails_on} was written, and then the connection broke")
-            return {"path": path}
+            return result
 
         return write
 

@@ -16,12 +16,14 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from pyspark.errors import PySparkRuntimeError
 
 import spark_batchintory as bi
 from spark_batchintory import demo
 from spark_batchintory.demo import flights, session, steps
-from spark_batchintory.demo.flights import Totals, land, register, totals, uids_of_month
+from spark_batchintory.demo.flights import Totals, land, totals
 from spark_batchintory.demo.place import Place
+from spark_batchintory.demo.stores import SqliteStore
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -59,6 +61,35 @@ def test_demo_on_the_real_year(tmp_path: Path) -> None:
     assert jobs == {"flights": (365, 365, 0), "march": (90, 90, 0)}
 
 
+def test_demo_with_nothing_but_delta_tables(delta: SparkSession, tmp_path: Path) -> None:
+    """
+    The same story where meta table, inventory and sinks are Delta tables, in a session that the demo sets up itself: a
+    batch that failed after its append is there once (P1, P4, P5, P7).
+    """
+    folder, source = tmp_path / "a demo", _source(tmp_path / "source.zip", WINTER)
+    code = (
+        "import sys; from pathlib import Path; from spark_batchintory import demo\n"
+        "demo.flights_zip, demo.steps.HELD_BACK = lambda: Path(sys.argv[1]), 1\n"
+        "sys.exit(demo.main(sys.argv[2], delta=True))"
+    )
+    command = [sys.executable, "-W", "error", "-c", code, str(source), str(folder)]
+    ended = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=280)
+
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.count("12 flights        1,800 miles") == 2
+    assert ended.stdout.count("6 flights          900 miles") == 2
+    assert "1 batches, 1 appends in the sink" in ended.stdout
+    assert f"delta:{folder}/inventory" in ended.stdout.splitlines()[-1]
+    assert _jvms_of(folder) == []
+    with bi.open_inventory(f"delta:{folder}/inventory", spark=delta) as inventory:
+        seen = inventory.trace(str(folder / "landing" / "2013-03-08.csv"))
+    assert [(row.job, row.attempt, row.status) for row in seen] == [
+        ("flights", 1, "failed"),
+        ("flights", 2, "succeeded"),
+        ("march", 1, "succeeded"),
+    ]
+
+
 def test_demo_says_that_sinks_and_source_differ(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -67,8 +98,9 @@ def test_demo_says_that_sinks_and_source_differ(
     """
     monkeypatch.setattr(steps, "HELD_BACK", 1)
     place = Place.made(tmp_path / "demo")
-    with bi.open_inventory(place.connection) as inventory:
-        shown = steps.Demo(spark, inventory, place)
+    store = SqliteStore(place)
+    with bi.open_inventory(store.connection) as inventory:
+        shown = steps.Demo(spark, inventory, place, store)
         good = shown.run(_source(tmp_path / "source.zip", WINTER))
         printed = capsys.readouterr().out
         bad = shown.check(_source(tmp_path / "more.zip", [*WINTER, "2013-05-01"]))
@@ -85,13 +117,14 @@ def test_flights_are_split_by_day(tmp_path: Path) -> None:
     """
     source = _source(tmp_path / "source.zip", WINTER)
     files = land(source, tmp_path / "landing")
-    register(tmp_path / "meta.db", files[:2])
-    register(tmp_path / "meta.db", files[2:])
+    store = SqliteStore(Place(tmp_path))
+    store.register(None, files[:2])
+    store.register(None, files[2:])
 
     assert [file.stem for file in files] == sorted(WINTER)
     with files[0].open(newline="") as stream:
         assert list(csv.reader(stream)) == [HEADER, *_flights("2013-02-28")]
-    assert uids_of_month(tmp_path / "meta.db", "2013-03") == (2, 4)
+    assert store.uids_of_month(None, "2013-03") == (2, 4)
     assert totals(source) == {"flights": Totals(12, 12 * 150), "march": Totals(6, 6 * 150)}
 
 
@@ -121,6 +154,46 @@ def test_missing_library_is_one_line(
 
     assert demo.main() == 1
     assert _only_line(capsys).startswith(f"MissingDependencyError: the demo needs {library}")
+
+
+def test_missing_delta_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Without delta-spark, the demo with Delta tables names the extra and does nothing.
+    """
+    monkeypatch.setitem(sys.modules, "delta", None)
+    monkeypatch.setattr(demo, "flights_zip", lambda: tmp_path)
+    monkeypatch.setattr(demo, "require_java", lambda: None)
+
+    assert demo.main(delta=True) == 1
+    assert _only_line(capsys) == (
+        "MissingDependencyError: the demo with Delta tables needs delta-spark, which is not installed: "
+        "pip install 'spark-batchintory[delta]'"
+    )
+
+
+def test_jars_that_cannot_be_fetched_are_named(
+    demo_of: DemoOf, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """
+    Spark that ends before it begins says nothing to Python; what it was to fetch is named, and where its messages are.
+    """
+
+    def launch(*_: object, **__: object) -> None:
+        raise PySparkRuntimeError(errorClass="JAVA_GATEWAY_EXITED", messageParameters={})
+
+    def run() -> bool:
+        (folder,) = demo_of.left()
+        with session.spark_session(folder / "spark", folder / "spark.log", {"spark.jars.packages": "io.delta:any:1"}):
+            return True
+
+    monkeypatch.setattr("pyspark.java_gateway.launch_gateway", launch)
+    assert demo_of(run)() == 1
+    printed = capsys.readouterr()
+    (line,) = printed.err.splitlines()
+    assert line.startswith("MissingDependencyError: Spark did not start: it needs io.delta:any:1")
+    assert "Spark's messages are in" in printed.out
 
 
 @pytest.mark.parametrize("version", [None, "1.8.0_402", "11.0.2"])
