@@ -52,6 +52,7 @@ _PORTS = {"postgresql": 5432, "mysql": 3306}
 _SCHEME = re.compile(r"[a-z][a-z0-9+.\-]*(?=:)", re.IGNORECASE)
 _TABLE = re.compile(r"(?:`[^`]+`|[^\s./:`]+)(?:\.(?:`[^`]+`|[^\s./:`]+)){0,2}")
 _PATH = re.compile(r"(?:/(?!/)|[a-z][a-z0-9+.\-]*:/).+", re.IGNORECASE | re.DOTALL)
+_PATH_AS_TABLE = re.compile(r"delta\.`([^`]*/(?:[^`]|``)*)`", re.IGNORECASE)
 _DELTA_RS_PATH = re.compile(r"(?:/(?!/)|(?:s3a?|abfss?|az|gs|file)://).+", re.IGNORECASE | re.DOTALL)
 _KEYS_IN_PATH = re.compile(r"[a-z0-9+.\-]+://[^/@]*:[^/]*@", re.IGNORECASE)
 
@@ -227,6 +228,10 @@ def _spark(rest: str, setting: str) -> Connection:
 
 def _delta(scheme: str, rest: str, setting: str) -> Connection:
     location = re.sub(r"^///+", "/", rest)
+    if (path := _PATH_AS_TABLE.fullmatch(location)) is not None:  # as Spark's SQL spells a path
+        location = path[1].replace("``", "`")
+    if "/" in location.rstrip("/"):  # one path, one spelling: who opens it twice waits in one queue
+        location = location.rstrip("/")
     if _KEYS_IN_PATH.match(location):
         raise ConfigurationError(f"{setting}: a storage URL holds no keys; they belong in the storage's own settings")
     if scheme == "delta+rs":

@@ -24,6 +24,8 @@ from .settings import Settings, inventory_connection, load_settings, meta_connec
 
 log = logging.getLogger("spark_batchintory")
 
+_DEFAULT_NAME = Settings.model_fields["INVENTORY_TABLE_NAME"].default
+
 
 def open_inventory(
     conn: Any = None, meta: Any = None, spark: Any = None, *, settings: Mapping[str, Any] | None = None
@@ -57,6 +59,8 @@ def open_inventory(
     if conn is not None:
         given["INVENTORY_CONN"] = conn
         given.setdefault("META_CONN", "spark:" if _is_delta(conn) else conn)
+        if _is_delta(conn):  # names itself wholly, whatever the settings say of another inventory
+            given = {"INVENTORY_CONN_SCHEMA": None, "INVENTORY_TABLE_NAME": None, **given}
     if meta is not None:
         given["META_CONN"] = meta
     if given:
@@ -125,7 +129,7 @@ def _opened(settings: Settings, spark: Any = None) -> Inventory:
         if _is_shared(place, meta_place, settings):
             return Inventory(backend, _sql_meta(database), settings, shared=True, secrets=secrets)
     else:
-        backend = _delta_inventory(place, spark)
+        backend = _delta_inventory(place, settings, spark)
     # A turn of a Delta inventory holds no lock that planning could hold up.
     is_shared = place.kind != "sql"
     return Inventory(backend, _meta(meta_place, settings, spark), settings, shared=is_shared, secrets=secrets)
@@ -152,13 +156,18 @@ def _sql_meta(database: Any) -> MetaBackend:
     return SqlMeta(database)
 
 
-def _delta_inventory(place: Connection, spark: Any) -> InventoryBackend:
+def _delta_inventory(place: Connection, settings: Settings, spark: Any) -> InventoryBackend:
     from .backends.delta_inventory import DeltaInventory
     from .backends.delta_spark import SparkDeltaTable
     from .backends.spark_session import sessions
 
     if place.kind != "delta" or place.location is None:
         raise ConfigurationError(f"{place} is not supported by this version; delta:… through Spark is")
+    if settings.INVENTORY_CONN_SCHEMA is not None or settings.INVENTORY_TABLE_NAME != _DEFAULT_NAME:
+        raise ConfigurationError(
+            f"INVENTORY_CONN_SCHEMA and INVENTORY_TABLE_NAME are for SQL databases, and {place} is the whole name of a "
+            "Delta table: leave them out, and write delta:catalog.schema.table"
+        )
     return DeltaInventory(SparkDeltaTable(place.location, sessions(spark)))
 
 

@@ -96,6 +96,8 @@ class TestForms:
             ("delta:`my catalog`.default.`a.b`", "delta", "`my catalog`.default.`a.b`"),
             ("delta:/data/inventory", "delta", "/data/inventory"),
             ("delta:///data/inventory", "delta", "/data/inventory"),
+            ("delta:/data/a b/inventory/", "delta", "/data/a b/inventory"),
+            ("delta:delta.`/data/inventory`", "delta", "/data/inventory"),
             ("delta:s3://bucket/inventory", "delta", "s3://bucket/inventory"),
             ("delta:dbfs:/data/inventory", "delta", "dbfs:/data/inventory"),
             ("DELTA+RS:/data/inventory", "delta-rs", "/data/inventory"),

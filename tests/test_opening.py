@@ -194,9 +194,25 @@ class TestOpening:
         """
         API: what this version cannot do is a `ConfigurationError` that says so.
         """
-        for conn in ("delta:a.b.c", "delta+rs:/path", "oracle://x@y/z"):
+        for conn in ("delta+rs:/path", "oracle://x@y/z"):
             with pytest.raises(ConfigurationError, match=r"supported"):
                 bi.open_inventory(conn)
+
+    @pytest.mark.parametrize("setting", ["INVENTORY_TABLE_NAME", "INVENTORY_CONN_SCHEMA"])
+    def test_a_delta_inventory_has_one_name(self, setting):
+        """
+        API: a setting that names tables of a SQL database is refused beside `delta:`, which is the whole name, rather
+        than left aside; one that belongs to the configured SQL inventory does no harm to a Delta one beside it.
+        """
+        bi.configure(settings={"INVENTORY_CONN": "delta:main.ops.inventory", setting: "mine"})
+        with pytest.raises(ConfigurationError, match=r"delta:main\.ops\.inventory is the whole name"):
+            bi.acquire_batch("daily", "files")
+        with pytest.raises(ConfigurationError, match="whole name"):
+            bi.open_inventory("delta:main.ops.inventory", settings={setting: "mine"})
+
+        bi.configure(settings={"INVENTORY_CONN": "sqlite:///here.db", setting: "mine"})
+        with bi.open_inventory("delta:main.ops.inventory") as beside:
+            assert beside.held() == []
 
     def test_several_inventories_in_one_process(self, stage, tmp_path):
         """

@@ -23,7 +23,7 @@ from spark_batchintory import demo
 from spark_batchintory.demo import flights, session, steps
 from spark_batchintory.demo.flights import Totals, land, totals
 from spark_batchintory.demo.place import Place
-from spark_batchintory.demo.stores import SqliteStore
+from spark_batchintory.demo.stores import DeltaStore, SqliteStore, Store
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -61,54 +61,50 @@ def test_demo_on_the_real_year(tmp_path: Path) -> None:
     assert jobs == {"flights": (365, 365, 0), "march": (90, 90, 0)}
 
 
-def test_demo_with_nothing_but_delta_tables(delta: SparkSession, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [SqliteStore, DeltaStore])
+def test_demo_says_that_sinks_and_source_differ(
+    kind: type[Store],
+    delta: SparkSession,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     """
-    The same story where meta table, inventory and sinks are Delta tables, in a session that the demo sets up itself: a
-    batch that failed after its append is there once (P1, P4, P5, P7).
+    The check at the end is one: it passes on the source that was loaded, and fails when that has one flight more; with
+    nothing but Delta tables the story is the same, and what failed after its append is there once (P1, P4, P5, P7).
     """
-    folder, source = tmp_path / "a demo", _source(tmp_path / "source.zip", WINTER)
-    code = (
-        "import sys; from pathlib import Path; from spark_batchintory import demo\n"
-        "demo.flights_zip, demo.steps.HELD_BACK = lambda: Path(sys.argv[1]), 1\n"
-        "sys.exit(demo.main(sys.argv[2], delta=True))"
-    )
-    command = [sys.executable, "-W", "error", "-c", code, str(source), str(folder)]
-    ended = subprocess.run(command, env=_environment(), capture_output=True, text=True, timeout=280)
+    monkeypatch.setattr(steps, "HELD_BACK", 1)
+    place = Place.made(tmp_path / "a demo")
+    store = kind(place)
+    with bi.open_inventory(store.connection, spark=delta) as inventory:
+        shown = steps.Demo(delta, inventory, place, store)
+        good = shown.run(_source(tmp_path / "source.zip", WINTER))
+        printed = capsys.readouterr().out
+        seen = inventory.trace(str(place.landing / "2013-03-08.csv"))
+        bad = shown.check(_source(tmp_path / "more.zip", [*WINTER, "2013-05-01"]))
 
-    assert (ended.returncode, ended.stderr) == (0, "")
-    assert ended.stdout.count("12 flights        1,800 miles") == 2
-    assert ended.stdout.count("6 flights          900 miles") == 2
-    assert "1 batches, 1 appends in the sink" in ended.stdout
-    assert f"delta:{folder}/inventory" in ended.stdout.splitlines()[-1]
-    assert _jvms_of(folder) == []
-    with bi.open_inventory(f"delta:{folder}/inventory", spark=delta) as inventory:
-        seen = inventory.trace(str(folder / "landing" / "2013-03-08.csv"))
+    assert good
+    assert "NOT EQUAL" not in printed
+    assert {SqliteStore: "2 folders in the sink, 1 published", DeltaStore: "1 batches, 1 appends in the sink"}[
+        kind
+    ] in printed
     assert [(row.job, row.attempt, row.status) for row in seen] == [
         ("flights", 1, "failed"),
         ("flights", 2, "succeeded"),
         ("march", 1, "succeeded"),
     ]
-
-
-def test_demo_says_that_sinks_and_source_differ(
-    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    """
-    The check at the end is one: it passes on the source that was loaded, and fails when that has one flight more.
-    """
-    monkeypatch.setattr(steps, "HELD_BACK", 1)
-    place = Place.made(tmp_path / "demo")
-    store = SqliteStore(place)
-    with bi.open_inventory(store.connection) as inventory:
-        shown = steps.Demo(spark, inventory, place, store)
-        good = shown.run(_source(tmp_path / "source.zip", WINTER))
-        printed = capsys.readouterr().out
-        bad = shown.check(_source(tmp_path / "more.zip", [*WINTER, "2013-05-01"]))
-
-    assert good
-    assert "NOT EQUAL" not in printed
     assert not bad
     assert capsys.readouterr().out.count("NOT EQUAL") == 1  # the year; March is as it was
+
+
+def test_session_of_the_demo_has_delta(delta: SparkSession) -> None:
+    """
+    What the demo sets its own session up with for Delta is what the session has that all tests of Delta work in.
+    """
+    confs = DeltaStore.confs()
+
+    assert "spark.jars.packages" in confs
+    assert {name: delta.conf.get(name) for name in confs} == confs
 
 
 def test_flights_are_split_by_day(tmp_path: Path) -> None:
