@@ -21,7 +21,8 @@ from sqlalchemy.dialects import sqlite
 
 import spark_batchintory
 from spark_batchintory import MetaTable, auditing, completion, gaps, lifecycle, retrying, tending
-from spark_batchintory.backends import sql_sessions
+from spark_batchintory.backends import delta_inventory, delta_rows, sql_sessions
+from spark_batchintory.backends.delta_inventory import DeltaInventory
 from spark_batchintory.backends.sql_inventory import SqlInventory
 from spark_batchintory.backends.sql_schema import Tables, inventory_tables
 from spark_batchintory.batch import AttemptRow, BatchRow, Kind, Status
@@ -216,6 +217,46 @@ class TestTables:
         assert {status.value for status in Status} <= meanings["status"]
         assert {kind.value for kind in Kind} <= meanings["kind"]
         assert set(outcomes) - {"or"} == meanings["outcome"]
+
+
+class TestDelta:
+    """
+    docs/delta.md.
+    """
+
+    page = "docs/delta.md"
+
+    def test_every_kind_of_record_is_told(self) -> None:
+        """
+        P7: who looks into the table finds each kind of row explained, and no other.
+        """
+        told = [
+            name for row in _rows(_section(_page(self.page), "What lies in the table"))[:6] for name in _names(row[0])
+        ]
+
+        assert sorted(told) == sorted(
+            [*delta_rows.BATCHES, *delta_rows.GAPS, delta_rows.JOB, delta_rows.ATTEMPT, delta_rows.ACT]
+        )
+
+    def test_the_view_has_the_columns_of_the_other_inventories(self) -> None:
+        """
+        P7: a query that was written for the SQL table works on the view, whatever it selects.
+        """
+        left_out = re.search(r"EXCEPT \(([\w, ]+)\)", _page(self.page))
+        assert left_out
+        columns = [name for name in delta_rows.COLUMNS if name not in left_out[1].split(", ")]
+
+        assert columns == list(TestTables.tables.inventory.columns.keys())
+
+    def test_figures_are_those_in_force(self) -> None:
+        """
+        P3: who reckons with the lease and with grouped commits of the page reckons with those of the code.
+        """
+        page = _page(self.page)
+
+        assert DeltaInventory.default_lease == timedelta(hours=1)
+        assert f"up to {delta_inventory._GROUP} in one commit" in page
+        assert f"the first job is {delta_rows.id_of(1, 1)}" in " ".join(page.split())
 
 
 class TestLateItems:

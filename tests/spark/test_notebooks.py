@@ -103,6 +103,31 @@ def test_recursion_shows_what_it_says(notebook_run: NotebookRun) -> None:
     ]
 
 
+def test_delta_inventory_shows_what_it_says(notebook_run: NotebookRun) -> None:
+    """
+    With nothing but Delta tables: what failed after its append is there once, and the inventory's own table and history
+    tell who did what (P4, P5, P7).
+    """
+    notebook = notebook_run(ROOT / "notebooks" / "03_delta_inventory.ipynb")
+    shown = {cell.id: _text(cell, "text/plain") for cell in notebook.cells if cell.cell_type == "code"}
+
+    assert "Batch 4294967297 of job 'daily': uids 1–2, 2 items" in shown["acquire"]
+    assert "Summary(succeeded=2, failed=0, items=4" in shown["rest"]
+    assert shown["fail"] == "[7]\nfailed: the connection broke\n"
+    assert "attempt 2, succeeded>" in shown["retry"]
+    assert "Row(events=70, amount=1540)" in shown["retry"]
+    assert re.findall(r"\b(?:failed|succeeded)\b", shown["trace"]) == ["failed", "succeeded"]
+    assert re.findall(r"\| +(\d)\|(succeeded)\| +(\d)\|", shown["table"]) == [
+        ("1", "succeeded", "1"),
+        ("1", "succeeded", "2"),
+        ("1", "succeeded", "3"),
+        ("2", "succeeded", "4"),
+    ]
+    assert len(re.findall(r"\|failed +\|.*ConnectionError: the connection broke", shown["attempts"])) == 1
+    assert re.findall(r"\|(CREATE TABLE|MERGE) ", shown["history"])[:2] == ["CREATE TABLE", "MERGE"]
+    assert re.findall(r"\|\d+\| +(\d)\| +(\d)\| +(\d)\|(running)\|", shown["travel"]) == [("1", "2", "1", "running")]
+
+
 class NotebookRun:
     """
     Runs each notebook once per test run, in a kernel of its own, and knows the processes that were started for it.
