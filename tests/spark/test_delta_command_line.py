@@ -21,12 +21,11 @@ def test_status_without_a_session(delta, tmp_path):
     P7, API: what happened is seen from a shell too, as JSON and nothing else on standard output, and Spark says nothing
     on standard error.
     """
-    delta.sql(f"CREATE TABLE delta.`{tmp_path}/files` USING delta AS SELECT id AS uid, 'a' AS item FROM range(1, 4)")
+    rows = "SELECT id AS uid, 'a' AS item, 1 AS weight FROM range(1, 4)"
+    delta.sql(f"CREATE TABLE delta.`{tmp_path}/files` USING delta AS {rows}")
     conn = f"delta:{tmp_path}/inventory"
     with bi.open_inventory(conn, spark=delta) as inventory:
-        inventory.acquire_batch(
-            "daily", f"delta.`{tmp_path}/files`", {"weight": None}, batch_count=2, heartbeat=False
-        ).succeeded()
+        inventory.acquire_batch("daily", f"delta.`{tmp_path}/files`", batch_count=2, heartbeat=False).succeeded()
     environment = {name: value for name, value in os.environ.items() if "BATCHINTORY_" not in name}
     environment |= {"PYTHONPATH": str(ROOT), "SPARK_BATCHINTORY_INVENTORY_CONN": conn}
     command = [sys.executable, "-W", "error", "-c", "from spark_batchintory.cli import main; main()"]
