@@ -239,7 +239,9 @@ def _delta(scheme: str, rest: str, setting: str) -> Connection:
             raise ConfigurationError(f"{setting}: delta+rs: is followed by /path, s3://…, abfss://… or gs://…")
         return Connection("delta-rs", location=location)
     if not (_TABLE.fullmatch(location) or _PATH.fullmatch(location)):
-        raise ConfigurationError(f"{setting}: delta: is followed by catalog.schema.table, an absolute /path or a storage URL")
+        raise ConfigurationError(
+            f"{setting}: delta: is followed by catalog.schema.table, an absolute /path or a storage URL"
+        )
     return Connection("delta", location=location)
 
 

@@ -27,8 +27,6 @@ from spark_batchintory.testing.steps import (
     won,
 )
 
-WORKERS = 6
-
 
 class RacesContract:
     """
@@ -36,11 +34,11 @@ class RacesContract:
 
     Attributes
     ----------
-    each
-        How often every thread does what a test is about; a store whose commits take a second says less.
+    workers, each
+        Threads, and how often each of them does what a test is about; a store whose commits take a second says less.
     """
 
-    each = 8
+    workers, each = 6, 8
 
     def test_a_job_is_recorded_once_under_a_race(
         self, inventory: InventoryBackend, connect: Connect, raw: RawStore
@@ -54,7 +52,7 @@ class RacesContract:
             for key in keys:
                 patiently(backend.transact, key, lambda turn: Step())
 
-        at_once(connect, WORKERS, work)
+        at_once(connect, self.workers, work)
 
         assert sorted(row["job"] for row in raw.jobs()) == [key.job for key in keys]
 
@@ -63,16 +61,16 @@ class RacesContract:
         P2: ranges of a job have no gap and no overlap, whoever claims them, and every claim has a number of its own.
         """
         rows = itertools.chain.from_iterable(
-            at_once(connect, WORKERS, lambda backend: [patiently(claim, backend) for _ in range(self.each)])
+            at_once(connect, self.workers, lambda backend: [patiently(claim, backend) for _ in range(self.each)])
         )
 
         claimed = sorted((row.batch_id_start, row.batch_id_end) for row in rows)
-        assert claimed == [(5 * n, 5 * n + 4) for n in range(WORKERS * self.each)]
+        assert claimed == [(5 * n, 5 * n + 4) for n in range(self.workers * self.each)]
         stored = sorted(raw.batches(), key=lambda row: row["claim_number"])
-        assert [row["claim_number"] for row in stored] == list(range(1, WORKERS * self.each + 1))
+        assert [row["claim_number"] for row in stored] == list(range(1, self.workers * self.each + 1))
         assert [(row["batch_id_start"], row["batch_id_end"]) for row in stored] == claimed
-        assert len({row["token"] for row in stored}) == WORKERS * self.each
-        assert raw.jobs()[0]["frontier"] == 5 * WORKERS * self.each - 1
+        assert len({row["token"] for row in stored}) == self.workers * self.each
+        assert raw.jobs()[0]["frontier"] == 5 * self.workers * self.each - 1
 
     def test_jobs_are_claimed_side_by_side(self, inventory: InventoryBackend, connect: Connect, raw: RawStore) -> None:
         """
@@ -85,7 +83,7 @@ class RacesContract:
             for _ in range(self.each):
                 patiently(succeed, backend, patiently(claim, backend, key))
 
-        at_once(connect, WORKERS, work)
+        at_once(connect, self.workers, work)
 
         for job in raw.jobs():
             ranges = sorted(row["batch_id_start"] for row in raw.batches() if row["job_id"] == job["id"])
@@ -104,9 +102,9 @@ class RacesContract:
             for _ in range(2 * self.each):
                 patiently(backend.transact, JOB, decide)
 
-        at_once(connect, WORKERS, work)
+        at_once(connect, self.workers, work)
 
-        assert raw.jobs()[0]["lowest_bound"] == 2 * self.each * WORKERS
+        assert raw.jobs()[0]["lowest_bound"] == 2 * self.each * self.workers
 
     def test_publications_are_dense_and_in_commit_order(
         self, inventory: InventoryBackend, connect: Connect, raw: RawStore
@@ -121,9 +119,9 @@ class RacesContract:
                 rows = [patiently(claim, backend, key) for _ in range(self.each // 2)]
                 numbers.extend(patiently(succeed, backend, row).publish_number or 0 for row in reversed(rows))
 
-        at_once(connect, WORKERS, work)
+        at_once(connect, self.workers, work)
 
-        count = WORKERS * self.each // 2
+        count = self.workers * self.each // 2
         by_batch = {row["id"]: row["publish_number"] for row in raw.batches()}
         for job in raw.jobs():
             mine = [row for row in raw.publications() if row["job_id"] == job["id"]]
@@ -143,7 +141,7 @@ class RacesContract:
         def work(backend: InventoryBackend) -> list[BatchRow]:
             return [taken for row in rows if (taken := won(take_over, backend, row))]
 
-        taken = list(itertools.chain.from_iterable(at_once(connect, WORKERS, work)))
+        taken = list(itertools.chain.from_iterable(at_once(connect, self.workers, work)))
 
         assert sorted(row.id for row in taken) == sorted(row.id for row in rows)
         assert {row["id"]: row["token"] for row in raw.batches()} == {row.id: row.token for row in taken}

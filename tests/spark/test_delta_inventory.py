@@ -39,7 +39,7 @@ class TestDeltaInventory(InventoryContract):
     Two names for the one table of a test, each for every other backend: they race as two processes with threads do.
     """
 
-    each = 2
+    workers, each = 3, 2
 
     @pytest.fixture
     def raw(self, delta, tmp_path):
