@@ -14,7 +14,7 @@ PINS = [
     Mutant(
         "items-that-are-not-compared",
         "P4: the items of a later attempt are compared with the digest that was pinned",
-        (Edit("claiming.py", "    if digest(items) == row.digest:\n", "    if items:\n"),),
+        (Edit("rereading.py", "    if digest(items) == row.digest:\n", "    if items:\n"),),
         (f"{SERVING}TestChangedItems::test_a_batch_whose_items_changed_is_an_error_and_others_go_on",),
     ),
     Mutant(
@@ -22,8 +22,8 @@ PINS = [
         "P4: a later attempt reads the uids that were pinned, not what its range holds by then",
         (
             Edit(
-                "claiming.py",
-                "    items = meta.rows(table, uids)\n",
+                "rereading.py",
+                "    items = meta.rows(replace(table, version=None), uids)\n",
                 "    items = meta.page(table, row.batch_id_start - 1, row.batch_id_end, 10**6)\n",
             ),
         ),
@@ -53,7 +53,13 @@ ATTEMPTS = [
     Mutant(
         "attempt-that-is-not-counted",
         "P7: every claim of a batch has the next attempt's number",
-        (Edit("lifecycle.py", "        attempt=row.attempt + 1,\n", "        attempt=max(row.attempt, 1),\n"),),
+        (
+            Edit(
+                "lifecycle.py",
+                "        attempt=row.attempt + 1 + was_waiting,\n",
+                "        attempt=max(row.attempt, 1),\n",
+            ),
+        ),
         (f"{SERVING}TestRescue::test_a_lease_protects_to_its_end_and_then_the_batch_is_rescued",),
     ),
     Mutant(
@@ -62,8 +68,8 @@ ATTEMPTS = [
         (
             Edit(
                 "lifecycle.py",
-                "        losses=row.losses + (row.status is Status.RUNNING),\n",
-                "        charged=row.charged + (row.status is Status.RUNNING),\n",
+                "        losses=row.losses + is_handed_out(row),\n",
+                "        charged=row.charged + is_handed_out(row),\n",
             ),
         ),
         (f"{SERVING}TestRescue::test_lost_leases_and_failures_are_counted_apart",),
@@ -122,7 +128,7 @@ SCOPE = [
     Mutant(
         "scope-that-changes",
         "P1: another filter or other columns under the same job are refused",
-        (Edit("claiming.py", "            if before != now:\n", "            if False:\n"),),
+        (Edit("claiming.py", "            if before != now and not", "            if False and not"),),
         ("tests/test_acquiring.py::TestScope::test_a_scope_that_changes_under_a_job_is_refused",),
     ),
     Mutant(

@@ -1,0 +1,82 @@
+"""
+What keeps a Delta inventory right: the turn, the leases, the clocks, what is claimed ahead. Shown without a JVM.
+"""
+
+from __future__ import annotations
+
+from mutants.mutant import SQLITE, Edit, Mutant
+
+__all__ = ["MUTANTS"]
+
+WORKERS = "tests/test_delta_workers.py::"
+CONTRACT = "tests/backends/test_delta_rs.py::TestRsDeltaInventory::"
+
+_NO_SERVER = ((SQLITE,), "a Delta table needs no database: its meta table lies in a file of SQLite")
+
+MUTANTS = [
+    Mutant(
+        "turn-that-nobody-checks",
+        "P2: a turn is written only if the job's record is of the turn that was read",
+        (
+            Edit("backends/delta_rs.py", 'if job is None or job["turn"] != write.turn:', "if job is None:"),
+            Edit("backends/delta_rs.py", "t.id IN ({ids}) AND t.id = s.id", "t.id = s.id"),
+        ),
+        (f"{CONTRACT}test_no_turn_undoes_another",),
+        *_NO_SERVER,
+    ),
+    Mutant(
+        "lease-without-tolerance",
+        "P3: a lease is over only once no clock can say otherwise",
+        (Edit("backends/delta_turns.py", "return self._clock.allowed(_lease(row)) if", "return timedelta(0) if"),),
+        (f"{WORKERS}TestClocks::test_a_lease_is_over_once_no_clock_says_otherwise",),
+        *_NO_SERVER,
+    ),
+    Mutant(
+        "clock-that-is-not-checked",
+        "P3: who has another time than the storage gives no lease",
+        (Edit("backends/delta_clock.py", "        if abs(skew) > most:\n", "        if False:\n"),),
+        (f"{WORKERS}TestClocks::test_a_clock_that_is_wrong_claims_nothing",),
+        *_NO_SERVER,
+    ),
+    Mutant(
+        "beats-that-nobody-reads",
+        "P3: a lease that a beat extended is not over",
+        (Edit("backends/delta_turns.py", "rows = self.reads.extended(", "rows = list("),),
+        (f"{WORKERS}TestLeases::test_many_long_batches_hide_none_that_was_lost",),
+        *_NO_SERVER,
+    ),
+    Mutant(
+        "some-of-the-lost",
+        "P8: every lease that is over is found, also behind many that beats have extended",
+        (Edit("backends/delta_rs.py", ' or record["status"] == "running"', ""),),
+        (f"{WORKERS}TestLeases::test_many_long_batches_hide_none_that_was_lost",),
+        *_NO_SERVER,
+    ),
+    Mutant(
+        "prefetched-that-is-charged",
+        "PROTOCOL: a killed worker burns no attempt of what it had only claimed ahead",
+        (
+            Edit(
+                "lifecycle.py",
+                "        losses=row.losses + is_handed_out(row),\n",
+                "        losses=row.losses + (row.status is Status.RUNNING),\n",
+            ),
+        ),
+        (f"{WORKERS}TestPrefetch::test_a_worker_that_dies_burns_no_attempt_of_the_others",),
+        *_NO_SERVER,
+    ),
+    Mutant(
+        "prefetched-that-is-kept",
+        "API: what was claimed ahead and not handed out is given back",
+        (Edit("processing.py", "    for batch in batches:\n        try:\n", "    for batch in ():\n        try:\n"),),
+        (f"{WORKERS}TestPrefetch::test_what_was_not_handed_out_is_given_back",),
+        *_NO_SERVER,
+    ),
+    Mutant(
+        "beats-that-are-forgotten",
+        "P3: upkeep forgets no beat of a lease that still runs",
+        (Edit("backends/delta_rs.py", "f\"until < '", "f\"TRUE OR until < '"),),
+        (f"{WORKERS}TestUpkeep::test_beats_are_forgotten_once_they_say_nothing",),
+        *_NO_SERVER,
+    ),
+]
