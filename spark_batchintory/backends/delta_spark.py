@@ -164,9 +164,15 @@ class SparkDeltaTable:
         """
         statement = _first_turn(self._name, write) if write.turn is None else _turn(self._name, write)
         try:
-            self.session.sql(statement).collect()
+            told = self.session.sql(statement).collect()
         except Exception as error:
             raise self._stopped(error, write) from error
+        if not told:
+            raise ConfigurationError(
+                f"Delta skipped a write to inventory {self.location!r}, since this Spark session says "
+                "spark.databricks.delta.write.txnAppId and txnVersion for every write: unset both, and give them as "
+                "options of the one write they are meant for (batch.delta_options())"
+            )
 
     def _stopped(self, error: Exception, write: TurnWrite) -> Exception:
         text = spark_errors.told(error)

@@ -76,7 +76,7 @@ class RacesContract:
         """
         P2: workers of different jobs get in each other's way no more than the store demands, and never in the data.
         """
-        names = itertools.count()
+        names, together = itertools.count(), self.workers // 3
 
         def work(backend: InventoryBackend) -> None:
             key = JobKey("files", f"job {next(names) % 3}")
@@ -87,8 +87,8 @@ class RacesContract:
 
         for job in raw.jobs():
             ranges = sorted(row["batch_id_start"] for row in raw.batches() if row["job_id"] == job["id"])
-            assert ranges == [5 * n for n in range(2 * self.each)]
-            assert job["publish_number"] == 2 * self.each
+            assert ranges == [5 * n for n in range(together * self.each)]
+            assert job["publish_number"] == together * self.each
 
     def test_no_turn_undoes_another(self, inventory: InventoryBackend, connect: Connect, raw: RawStore) -> None:
         """

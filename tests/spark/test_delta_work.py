@@ -69,7 +69,7 @@ def test_a_batch_that_failed_and_one_whose_lease_ran_out(inventory, clock):
     failed = inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False, retry_delay=0)
     slow = inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False, lease=60)
     failed.failed(ValueError("boom"))
-    clock.advance(timedelta(seconds=61))
+    clock.advance(timedelta(seconds=66))
 
     rescued = inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False)
     again = inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False)
@@ -150,3 +150,23 @@ def test_a_weaker_isolation_is_refused(inventory, delta, tmp_path):
         pytest.raises(ConfigurationError, match="isolationLevel"),
     ):
         other.acquire_batch("daily", "files")
+
+
+def test_a_write_that_delta_skips_is_no_success(inventory, delta, monkeypatch):
+    """
+    P5: where our session is the user's, as on Connect, its transaction confs would make Delta pass over our writes.
+    """
+    monkeypatch.setattr(inventory.backend._table, "_own", delta)
+    batch = inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False)
+    confs = {"spark.databricks.delta.write.txnAppId": "mine", "spark.databricks.delta.write.txnVersion": "1"}
+    try:
+        for name, value in confs.items():
+            delta.conf.set(name, value)
+        inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False)
+        with pytest.raises(ConfigurationError, match=r"txnAppId.*unset"):
+            batch.succeeded()
+    finally:
+        for name in confs:
+            delta.conf.unset(name)
+    batch.succeeded()
+    assert [row.status.value for row in inventory.batches("daily")] == ["succeeded", "running"]
