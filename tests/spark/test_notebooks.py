@@ -125,7 +125,7 @@ def test_delta_inventory_shows_what_it_says(notebook_run: NotebookRun) -> None:
         ("2", "succeeded", "4"),
     ]
     assert len(re.findall(r"\|failed +\|.*ConnectionError: the connection broke", shown["attempts"])) == 1
-    assert re.findall(r"\|(CREATE TABLE|MERGE) ", shown["history"])[:2] == ["CREATE TABLE", "MERGE"]
+    assert re.findall(r"\|(CREATE TABLE|MERGE) *\|", shown["history"])[:2] == ["CREATE TABLE", "MERGE"]
     assert re.findall(r"\|\d+\| +(\d)\| +(\d)\| +(\d)\|(running)\|", shown["travel"]) == [("1", "2", "1", "running")]
 
 
