@@ -37,7 +37,7 @@ format: $(VENV)/.dev ## what the linters can mend themselves
 
 bench: $(VENV)/.dev ## the measurements of docs/performance.md
 	@.ci/find-mariadb
-	@$(BIN)/python -m benchmarks
+	@$(WITH_JAVA) $(BIN)/python -m benchmarks
 
 soak: $(VENV)/.dev ## kill and stop workers on 100,000 items, then reconcile; SOAK_ARGS="--database sqlite --seed 7"
 	@.ci/find-mariadb

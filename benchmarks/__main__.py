@@ -1,5 +1,5 @@
 """
-``python -m benchmarks [PART ...] [--quick] [--output FILE] [--strict]``
+``python -m benchmarks [PART ...] [--quick] [--output FILE] [--into-page] [--strict]``
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.machine import describe, load
 from benchmarks.parts import EXTRA_PARTS, PARTS, Effort
-from benchmarks.report import Section, document
+from benchmarks.report import Section, document, renewed
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
 
@@ -24,6 +24,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("parts", nargs="*", metavar="PART", help=names)
     parser.add_argument("--quick", action="store_true", help="few rounds and small tables; the figures say little")
     parser.add_argument("--output", type=Path, help="write the page here, whatever was measured")
+    parser.add_argument("--into-page", action="store_true", help="put the parts asked for into docs/performance.md")
     parser.add_argument("--strict", action="store_true", help="exit 1 if a target was missed")
     arguments = parser.parse_args(given)
     if unknown := set(arguments.parts) - PARTS.keys() - EXTRA_PARTS.keys():
@@ -52,6 +53,8 @@ def main(given: Sequence[str] | None = None) -> int:
     if page is not None:
         page.write_text(document(machine | {"load after": load()}, sections), encoding="utf-8")
         print(f"written: {page}")
+    if arguments.into_page:
+        PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), sections, machine["date"]), encoding="utf-8")
     missed = [line for section in sections for line in section.lines if line.missed]
     print(f"targets missed: {len(missed)}")
     return 1 if missed and arguments.strict else 0

@@ -321,12 +321,12 @@ PARTS: dict[str, Callable[[Effort], Section]] = {
     "history": history,
     "looking": looking,
     "startup": startup,
+    "delta": delta,
+    "delta-crew": delta_crew,
+    "spark-planning": planning_in_spark,
+    "app-ids": app_ids,
 }
 EXTRA_PARTS: dict[str, Callable[[Effort], Section]] = {
     "imports": imports,
     "statements": statements,
-    "delta": delta,
-    "delta-crew": delta_crew,
-    "app-ids": app_ids,  # wants Java and Delta's jars
-    "spark-planning": planning_in_spark,
 }

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from benchmarks.timing import Sample
 
-__all__ = ["Line", "Section", "Target", "document", "table"]
+__all__ = ["Line", "Section", "Target", "document", "renewed", "table"]
 
 _HEAD = ("what", "contender", "median", "middle half", "n", "ratio", "target")
 _INTRODUCTION = """\
@@ -124,3 +124,15 @@ def document(machine: Mapping[str, str], sections: Sequence[Section]) -> str:
     """
     facts = "\n".join(f"- {name}: {value}" for name, value in machine.items())
     return "\n".join([_INTRODUCTION, facts, "", *(section.text() for section in sections)]).rstrip() + "\n"
+
+
+def renewed(page: str, sections: Sequence[Section], when: str) -> str:
+    """
+    A page with these sections in place of its own of the same titles, or at its end; each says when it was measured.
+    """
+    head, *old = page.rstrip("\n").split("\n## ")
+    texts = {text.split("\n", 1)[0]: text for text in old}
+    for section in sections:
+        text = section.text().removeprefix("## ").rstrip("\n")
+        texts[section.title] = f"{text}\n- Measured by itself, {when}.\n"
+    return "\n## ".join([head, *texts.values()]).rstrip("\n") + "\n"
