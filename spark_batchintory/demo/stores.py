@@ -168,7 +168,7 @@ class DeltaStore:
 
     place: Place
     title: ClassVar[str] = "nothing but Delta tables"
-    batch_weight: ClassVar[int] = 7_500_000  # a commit takes a second or more: few batches, and larger
+    batch_weight: ClassVar[int] = 11_000_000  # a commit takes a second or more: few batches, and larger
 
     @property
     def connection(self) -> str:
