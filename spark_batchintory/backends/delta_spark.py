@@ -52,6 +52,9 @@ CONFS = {
 """What small commits want, on our own session only: compiling code for ten rows costs more than a commit, and so does
 planning anew between the stages. All of them together halve a claim (2.5 → 1.2 s)."""
 
+_MAKING = timedelta(seconds=5)
+"""How long another process may take to make the table, between its folder and its first commit."""
+
 _BEATS = "job_key STRING, batch_id BIGINT, token STRING, until TIMESTAMP_NTZ"
 _TYPED = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
 _NAMES = ", ".join(COLUMNS)
@@ -73,6 +76,7 @@ class SparkDeltaTable:
         self.location = location
         self._given = session
         self._own: Any = None
+        self._beside: Any = None
         self._making = threading.Lock()
         self._has_beats = False
         self.is_local = False
@@ -83,16 +87,24 @@ class SparkDeltaTable:
         """
         Our own session, made on first use; the user's where there can be no other.
         """
+        given = self._given()
         with self._making:
-            if self._own is None:
-                self._own = _own_session(self._given())
+            if self._own is None or self._beside is not given:  # that one may have been stopped, and another begun
+                self._own, self._beside = _own_session(given), given
             return self._own
 
     def prepare(self) -> str:
         """
         Make or check the tables; see the port.
         """
-        return persistently(self._prepared)
+        try:
+            return persistently(self._prepared, patience=_MAKING)
+        except InventoryUnavailable as error:
+            if isinstance(error.__cause__, ClaimConflict):
+                raise ConfigurationError(
+                    f"the folder of inventory {self.location!r} holds other files: set INVENTORY_CONN to another name"
+                ) from error
+            raise
 
     def _prepared(self) -> str:
         properties = self._properties(self._name)
@@ -109,7 +121,7 @@ class SparkDeltaTable:
         except Exception as error:
             if spark_errors.is_absent(spark_errors.told(error)):
                 return None
-            raise spark_errors.translated(error, "opening the inventory") from error
+            raise spark_errors.translated(error, f"opening inventory {self.location!r} (INVENTORY_CONN)") from error
         detail = rows[0].asDict()
         if detail.get("format") != "delta":
             raise ConfigurationError(
@@ -125,6 +137,7 @@ class SparkDeltaTable:
         statement = f"CREATE TABLE IF NOT EXISTS {self._name} ({columns}) USING delta PARTITIONED BY ({partitions})"
         try:
             self.session.sql(f"{statement} TBLPROPERTIES ({spelled})").collect()
+            self.session.sql(f"CREATE TABLE IF NOT EXISTS {self._beats} ({_BEATS}) USING delta").collect()
         except Exception as error:
             text = spark_errors.told(error)
             doing = f"making the inventory {self.location!r}"

@@ -61,7 +61,11 @@ def first_line(error: BaseException) -> str:
     """
     What an error says, without Java's stack.
     """
-    return " ".join((str(error).strip() or type(error).__name__).splitlines()[0].split())[:500]
+    lines = str(error).strip().removeprefix("py4j.protocol.Py4JJavaError: ").splitlines() or [type(error).__name__]
+    said = (
+        lines[1].lstrip(": ") if len(lines) > 1 and lines[0].startswith("An error occurred while calling") else lines[0]
+    )
+    return " ".join(said.split())[:500]
 
 
 def guard_of(text: str) -> str | None:

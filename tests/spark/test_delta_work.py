@@ -10,6 +10,8 @@ import pytest
 
 import spark_batchintory as bi
 from spark_batchintory import ConfigurationError, LeaseLost
+from spark_batchintory.backends import spark_errors
+from spark_batchintory.backends.delta_spark import SparkDeltaTable
 from spark_batchintory.backends.delta_table import Where
 from spark_batchintory.testing.clock import SteppedClock
 
@@ -157,6 +159,7 @@ def test_a_write_that_delta_skips_is_no_success(inventory, delta, monkeypatch):
     P5: where our session is the user's, as on Connect, its transaction confs would make Delta pass over our writes.
     """
     monkeypatch.setattr(inventory.backend._table, "_own", delta)
+    monkeypatch.setattr(inventory.backend._table, "_beside", delta)
     batch = inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False)
     confs = {"spark.databricks.delta.write.txnAppId": "mine", "spark.databricks.delta.write.txnVersion": "1"}
     try:
@@ -170,3 +173,47 @@ def test_a_write_that_delta_skips_is_no_success(inventory, delta, monkeypatch):
             delta.conf.unset(name)
     batch.succeeded()
     assert [row.status.value for row in inventory.batches("daily")] == ["succeeded", "running"]
+
+
+def test_a_session_that_was_stopped_is_not_used_again(delta, tmp_path):
+    """
+    P8: notebooks stop a session and begin another one; an inventory that is open goes on in that one.
+    """
+    sessions = [delta]
+    table = SparkDeltaTable(str(tmp_path / "inventory"), lambda: sessions[-1])
+    first = table.session
+    assert table.session is first
+    sessions.append(delta.newSession())
+    assert table.session is not first
+    assert table.session is table.session
+
+
+def test_a_folder_of_other_files_is_refused(delta, tmp_path):
+    """
+    API: what is no inventory stays as it is, and the error says so within seconds.
+    """
+    (tmp_path / "inventory").mkdir()
+    (tmp_path / "inventory" / "mine.txt").write_text("mine")
+    with (
+        bi.open_inventory(f"delta:{tmp_path / 'inventory'}", spark=delta) as inventory,
+        pytest.raises(ConfigurationError, match="holds other files.*INVENTORY_CONN"),
+    ):
+        inventory.status()
+    assert [path.name for path in (tmp_path / "inventory").iterdir()] == ["mine.txt"]
+
+
+@pytest.mark.parametrize(
+    ("told", "first"),
+    [
+        ("An error occurred while calling o420.sql.\n: java.io.IOException: Mkdirs failed\n\tat a.b", "Mkdirs failed"),
+        ("[TABLE_NOT_FOUND] no  such\ttable\nmore", "[TABLE_NOT_FOUND] no such table"),
+        ("", "RuntimeError"),
+    ],
+)
+def test_what_an_error_says_in_a_line(told, first):
+    """
+    API: an error says what happened, not that py4j called something.
+    """
+    said = spark_errors.first_line(RuntimeError(told))
+    assert said.endswith(first)
+    assert "An error occurred" not in said
