@@ -196,7 +196,7 @@ def test_a_folder_of_other_files_is_refused(delta, tmp_path):
     (tmp_path / "inventory" / "mine.txt").write_text("mine")
     with (
         bi.open_inventory(f"delta:{tmp_path / 'inventory'}", spark=delta) as inventory,
-        pytest.raises(ConfigurationError, match="holds other files.*INVENTORY_CONN"),
+        pytest.raises(ConfigurationError, match=r"holds other files.*INVENTORY_CONN"),
     ):
         inventory.status()
     assert [path.name for path in (tmp_path / "inventory").iterdir()] == ["mine.txt"]
