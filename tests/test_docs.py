@@ -21,7 +21,7 @@ from sqlalchemy.dialects import sqlite
 
 import spark_batchintory
 from spark_batchintory import MetaTable, auditing, completion, gaps, lifecycle, retrying, tending
-from spark_batchintory.backends import delta_inventory, delta_rows, sql_sessions
+from spark_batchintory.backends import delta_rows, delta_turns, sql_sessions
 from spark_batchintory.backends.delta_inventory import DeltaInventory
 from spark_batchintory.backends.sql_inventory import SqlInventory
 from spark_batchintory.backends.sql_schema import Tables, inventory_tables
@@ -255,7 +255,7 @@ class TestDelta:
         page = _page(self.page)
 
         assert DeltaInventory.default_lease == timedelta(hours=1)
-        assert f"up to {delta_inventory._GROUP} in one commit" in page
+        assert f"up to {delta_turns._GROUP} in one commit" in page
         assert f"the first job is {delta_rows.id_of(1, 1)}" in " ".join(page.split())
 
 

@@ -29,6 +29,8 @@ class TestRsDeltaInventory(InventoryContract):
     Every backend has a name of its own for the one table of a test, so that they race as processes do.
     """
 
+    each = 4
+
     @pytest.fixture
     def raw(self, tmp_path):
         """

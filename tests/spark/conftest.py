@@ -8,8 +8,9 @@ import os
 
 import pytest
 
-from spark_batchintory.backends.delta_inventory import DeltaInventory, utc_now
+from spark_batchintory.backends.delta_clock import utc_now
 from spark_batchintory.backends.delta_rs import RsDeltaTable
+from tests.backends.delta_store import stepped
 
 
 @pytest.fixture(scope="module")
@@ -30,4 +31,21 @@ def delta_store(tmp_path_factory):
     Makes stores of inventories in Delta tables, through delta-rs, whose commits take milliseconds.
     """
     RsDeltaTable(str(tmp_path_factory.mktemp("first") / "table")).prepare()  # its runtime stands once it was used
-    return lambda path, clock=utc_now: DeltaInventory(RsDeltaTable(str(path)), clock=clock)
+    return lambda path, clock=utc_now: stepped(RsDeltaTable(str(path)), clock)
+
+
+def pytest_collection_modifyitems(config, items):
+    """
+    Of the contract through Spark, where each test takes a second or more, the first case of each test; all of them if
+    the environment says ``DELTA_CONTRACT=whole``. Through delta-rs all of them run, on the same table.
+    """
+    if os.environ.get("DELTA_CONTRACT") == "whole":
+        return
+    seen, left = set(), []
+    for item in items:
+        if item.path.name == "test_delta_inventory.py":
+            if item.originalname in seen:
+                left.append(item)
+            seen.add(item.originalname)
+    config.hook.pytest_deselected(items=left)
+    items[:] = [item for item in items if item not in left]
