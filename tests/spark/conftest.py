@@ -10,6 +10,8 @@ import pytest
 
 from spark_batchintory.backends.delta_clock import utc_now
 from spark_batchintory.backends.delta_rs import RsDeltaTable
+from spark_batchintory.testing.inventory_names import NamesContract
+from spark_batchintory.testing.inventory_turns import TurnsContract
 from tests.backends.delta_store import stepped
 
 
@@ -36,16 +38,18 @@ def delta_store(tmp_path_factory):
 
 def pytest_collection_modifyitems(config, items):
     """
-    Of the contract through Spark, where each test takes a second or more, the first case of each test; all of them if
-    the environment says ``DELTA_CONTRACT=whole``. Through delta-rs all of them run, on the same table.
+    Of the contract through Spark, where a test takes seconds, those of turns and names, a case of each, and one race.
+
+    All of it runs if the environment says ``DELTA_CONTRACT=whole``; through delta-rs it always does.
     """
     if os.environ.get("DELTA_CONTRACT") == "whole":
         return
-    seen, left = set(), []
+    wanted = {"test_claims_tile", *vars(TurnsContract), *vars(NamesContract)}
+    left = []
     for item in items:
         if item.path.name == "test_delta_inventory.py":
-            if item.originalname in seen:
+            if item.originalname not in wanted:
                 left.append(item)
-            seen.add(item.originalname)
+            wanted.discard(item.originalname)
     config.hook.pytest_deselected(items=left)
     items[:] = [item for item in items if item not in left]
