@@ -49,11 +49,15 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
-            file = nodeid.split("::", 1)[0]
-            return "spark" if file.startswith("tests/spark/") or file.endswith(".md") else file
+            return "spark" if _wants_spark(nodeid) else nodeid.split("::", 1)[0]
 
     config.option.loadscopereorder = False  # the files as collected: those with Spark take longest, and begin early
     return ByFile(config, log)
+
+
+def _wants_spark(nodeid: str) -> bool:
+    file = nodeid.split("::", 1)[0]
+    return file.startswith("tests/spark/") or file.endswith(".md")
 
 
 @pytest.fixture(scope="session")
@@ -192,7 +196,10 @@ pytest_collect_file = (_documents + _docstrings).pytest()
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """
     Give the Spark session to those examples that mention it, and to no other: it takes seconds to start.
+
+    Tests with Spark come first: of two workers, the one that has them all must begin with them.
     """
+    items.sort(key=lambda item: not _wants_spark(item.nodeid))
     for item in items:
         if isinstance(item, SybilItem):
             item._traceback_filter = partial(_traceback, item)  # type: ignore[method-assign]  # see there

@@ -118,7 +118,7 @@ CALLS = {
 
 
 @pytest.fixture(scope="module", params=["sqlite", "delta"])
-def inventory(request, delta, tmp_path_factory):
+def inventory(request, delta, delta_store, tmp_path_factory):
     """
     A job with batches in several statuses, a gap that is filled by now, and more to come; and one that is done.
     """
@@ -126,8 +126,9 @@ def inventory(request, delta, tmp_path_factory):
     db = sqlite3.connect(folder / "files.db", isolation_level=None)
     db.execute("CREATE TABLE files (uid INTEGER PRIMARY KEY, item TEXT, weight NUMERIC)")
     db.executemany("INSERT INTO files VALUES (?, ?, 0.5)", [(n, f"/landing/{n}.json") for n in (1, 2, 3, 4, 6, 7, 9)])
-    where = {"sqlite": f"sqlite:///{folder / 'i.db'}", "delta": f"delta:{folder / 'inventory'}"}[request.param]
-    with bi.open_inventory(where, meta=f"sqlite:///{folder / 'files.db'}", spark=delta) as inventory:
+    with bi.open_inventory(f"sqlite:///{folder / 'i.db'}", meta=f"sqlite:///{folder / 'files.db'}") as inventory:
+        if request.param == "delta":
+            inventory = bi.Inventory(delta_store(folder / "inventory"), inventory.meta, inventory.settings, shared=True)
         for _ in range(2):
             batch = inventory.acquire_batch("daily", "files", None, "run 7", batch_count=3, retry_delay=3600)
             batch.succeeded({"rows": 3}) if batch.uids == [1, 2, 3] else batch.failed("away")
