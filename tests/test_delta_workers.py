@@ -12,7 +12,10 @@ import deltalake
 import pyarrow as pa
 import pytest
 
-from spark_batchintory import ConfigurationError, LeaseLost
+import spark_batchintory as bi
+from spark_batchintory import CommitUnknown, ConfigurationError, LeaseLost
+from spark_batchintory.backends.delta_clock import utc_now
+from spark_batchintory.backends.delta_rs import RsDeltaTable
 from spark_batchintory.testing.steps import everything
 
 from .delta_stage import DeltaStage
@@ -167,29 +170,23 @@ class TestPrefetch:
         """
         inventory = stage.open()
         acquire(inventory).succeeded()
-        table, write = inventory.backend._table, inventory.backend._table.write
+        table = inventory.backend._table
+        write = table.write
 
         def lose_the_reply(turn):
             write(turn)
             table.write = write
-            inventory.backend._table.rows, rows = forgetful, table.rows
-            table.rows_then = rows
-            raise delta_table_unknown()
+            table.rows, table.rows_then = forgetful, table.rows
+            raise CommitUnknown("nobody knows")
 
         def forgetful(*args, **kwargs):
             table.rows = table.rows_then
-            raise delta_table_unknown()
+            raise CommitUnknown("nobody knows")
 
         table.write = lose_the_reply
         batches = inventory.acquire_batches("daily", "files", batch_count=3, prefetch=2, heartbeat=False)
         assert [batch.uids for batch in batches] == [[4, 5, 6], [7, 8, 9]]
         assert [row["claim_number"] for row in stage.raw.batches()] == [1, 2, 3]
-
-
-def delta_table_unknown():
-    from spark_batchintory import CommitUnknown
-
-    return CommitUnknown("nobody knows")
 
 
 class TestClocks:
@@ -248,9 +245,6 @@ class TestClocks:
         """
         DELTA: what a store dates its files by, within the second here.
         """
-        from spark_batchintory.backends.delta_clock import utc_now
-        from spark_batchintory.backends.delta_rs import RsDeltaTable
-
         before = utc_now()
         there = RsDeltaTable(str(tmp_path / "inventory")).storage_time()
         assert before - timedelta(seconds=1) <= there <= utc_now() + timedelta(seconds=1)
@@ -341,8 +335,6 @@ class TestUpkeep:
         """
         API: the same call on every inventory.
         """
-        import spark_batchintory as bi
-
         with bi.open_inventory(f"sqlite:///{tmp_path / 'i.db'}") as inventory:
             assert inventory.maintain() is None
 
