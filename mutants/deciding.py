@@ -34,9 +34,9 @@ PINS = [
         "P4: nothing but the course of a batch is ever written again",
         (
             Edit(
-                "backends/sql_statements.py",
-                'CHANGING = [\n    "status",\n',
-                'CHANGING = [\n    "uids",\n    "status",\n',
+                "lifecycle.py",
+                'CHANGING = (\n    "status",\n',
+                'CHANGING = (\n    "uids",\n    "status",\n',
             ),
         ),
         ("tests/backends/test_sql_inventory.py::TestSqlInventory::test_what_a_batch_holds_is_not_written_again",),

@@ -270,7 +270,7 @@ def maintain() -> None:
     """
     Compact a Delta inventory; there is nothing to do for a database.
     """
-    with open_inventory() as inventory:
+    with _opened() as inventory:
         inventory.maintain()
 
 

@@ -45,6 +45,28 @@ TRANSITIONS: Mapping[str, frozenset[Status]] = {
 OPEN = frozenset({Status.QUEUED, Status.RUNNING, Status.FAILED})
 """Batches that will be tried again, or are being tried."""
 
+SERVED = (Status.RUNNING, Status.FAILED, Status.QUEUED)
+"""Order of serving: expired leases, due retries, queued work."""
+
+CHANGING = (
+    "status",
+    "attempt",
+    "charged",
+    "losses",
+    "max_attempts",
+    "token",
+    "worker",
+    "due_at",
+    "processing_start",
+    "processing_end",
+    "job_identifier",
+    "job_result_item",
+    "logging",
+    "publish_number",
+    "superseded_by",
+)
+"""What of a batch may change after it was made. Everything else is pinned (P4)."""
+
 SET_ASIDE = frozenset({Status.DEAD, Status.CANCELLED})
 """Batches nobody will try again unless an operator says so."""
 

@@ -191,7 +191,8 @@ class Inventory(Overview, Control):
         any other batch, begins its attempt when it is handed out, and is given back if the iterator is closed.
         """
         processing.checked_steps(iterations, prefetch)
-        return processing.acquired(self._claims(job, args, kwargs, warns=True), iterations, prefetch)
+        ahead = prefetch if self.backend.claims_ahead else 1
+        return processing.acquired(self._claims(job, args, kwargs, warns=True), iterations, ahead)
 
     def process(
         self,
@@ -230,7 +231,9 @@ class Inventory(Overview, Control):
         return processing.process(
             self._claims(job, args, kwargs),
             func,
-            processing.Plan(iterations, workers, on_error, on_acquired, on_finished, prefetch),
+            processing.Plan(
+                iterations, workers, on_error, on_acquired, on_finished, prefetch if self.backend.claims_ahead else 1
+            ),
             processing.bar_for(progress, lambda: self.status(job)),
             functools.partial(self._standing, job, *args, **kwargs),
         )
@@ -297,8 +300,7 @@ class Inventory(Overview, Control):
     def _acquired(self, call: Call, heartbeat: bool, prefetch: int = 1) -> list[Batch]:
         holder = self._holder
         shared = self._shared and self.meta.is_among_tables(call.table)
-        ahead = prefetch if self.backend.claims_ahead else 1
-        claimed = claiming.claim(self.backend, self.meta, call, shared=shared, prefetch=ahead)
+        claimed = claiming.claim(self.backend, self.meta, call, shared=shared, prefetch=prefetch)
         batches = [Batch(one, holder) for one in claimed]
         with self._holding:
             self._held.update((batch.id, batch) for batch in batches)

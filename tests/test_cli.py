@@ -247,11 +247,13 @@ class TestVerbs:
         Behaviour: the README's demo runs, and its outcome is the exit code.
         """
         stand_in = types.ModuleType("spark_batchintory.demo")
-        stand_in.main = lambda keep: 1 if keep == Path("here") else 0
+        asked = []
+        stand_in.main = lambda keep, delta: asked.append(delta) or (1 if keep == Path("here") else 0)
         monkeypatch.setitem(sys.modules, "spark_batchintory.demo", stand_in)
         monkeypatch.setattr(spark_batchintory, "demo", stand_in, raising=False)
 
-        assert [run("demo").exit_code, run("demo", "--keep", "here").exit_code] == [0, 1]
+        assert [run("demo").exit_code, run("demo", "--delta", "--keep", "here").exit_code] == [0, 1]
+        assert asked == [False, True]
 
 
 class TestExitCodes:
@@ -471,3 +473,24 @@ def test_starts_without(begun, library):
     result = shell(script=script)
 
     assert result.stdout.splitlines()[-1] == "[]", result.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("status", "maintain", "batches daily", "attempts 1", "trace x", "retry daily", "cancel 1", "pause daily"),
+        *("resume daily", "redo daily 1 2", "mark-done daily 1 2", "audit daily", "gaps daily", "plan daily"),
+    ],
+)
+def test_every_verb_may_start_spark(words, monkeypatch):
+    """
+    API: nobody else has a session on the command line; a verb that finds one missing starts it.
+    """
+    from typer.testing import CliRunner
+
+    from spark_batchintory import cli
+
+    seen = []
+    monkeypatch.setattr(cli, "open_inventory", lambda **how: seen.append(how) or 1 / 0)
+    CliRunner().invoke(cli.app, words.split())
+    assert seen == [{"spark": cli._session}]

@@ -79,7 +79,7 @@ class DeltaInventory:
         if not running:
             return list(rows)
         ends = self._table.beats([row.token for row in running if row.token is not None])
-        return [replace(row, due_at=max(row.due_at, ends[row.token])) if row.token in ends else row for row in rows]  # type: ignore[type-var, index]
+        return [_at_least_until(row, ends.get(row.token or "")) for row in rows]
 
     def beat(self, batch_id: int, token: str, lease: timedelta) -> datetime | None:
         """
@@ -264,8 +264,8 @@ class DeltaInventory:
         """
         self._table.close()
 
-    def _batches(self, where: Where, **asked: object) -> list[BatchRow]:
-        return [delta_rows.batch_row(record) for record in self._table.rows(where, **asked)]  # type: ignore[arg-type]
+    def _batches(self, where: Where, order: Sequence[str] = (), limit: int | None = None) -> list[BatchRow]:
+        return [delta_rows.batch_row(record) for record in self._table.rows(where, order=order, limit=limit)]
 
     def open_gaps(self, ids: Sequence[int]) -> Sequence[GapRow]:
         """
@@ -285,3 +285,7 @@ class DeltaInventory:
         if job_id not in self._keys:
             self._keys |= {job.id: delta_rows.partition_of(job.key) for job in self.jobs()}
         return self._keys.get(job_id)
+
+
+def _at_least_until(row: BatchRow, end: datetime | None) -> BatchRow:
+    return row if end is None else replace(row, due_at=max(row.due_at or end, end))

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from ..batch import Status
 from ..errors import ConfigurationError
-from ..lifecycle import OPEN
+from ..lifecycle import CHANGING, OPEN
 from .delta_rows import (
     ACT,
     ATTEMPT,
@@ -30,26 +30,7 @@ from .delta_rows import (
 Term = tuple[str, str, Any]
 """Column, comparison (``= <= >= < > in null``) and value; for ``null`` the value says whether it must be NULL."""
 
-CHANGED = (
-    "record",
-    "turn",
-    "detail",
-    "status",
-    "attempt",
-    "charged",
-    "losses",
-    "max_attempts",
-    "token",
-    "worker",
-    "due_at",
-    "processing_start",
-    "processing_end",
-    "job_identifier",
-    "job_result_item",
-    "logging",
-    "publish_number",
-    "superseded_by",
-)
+CHANGED = ("record", "turn", "detail", *CHANGING)
 """Columns in which a record may change; everything else is pinned when it is made (P4)."""
 
 

@@ -21,6 +21,7 @@ from typing import Protocol
 from ..batch import AttemptRow, BatchRow, GapRow, JobKey, JobRow, Status
 from ..errors import BatchintoryError, ClaimConflict, CommitUnknown, LeaseLost
 from ..inventory import Decide, Step, Written
+from ..lifecycle import SERVED
 from . import delta_rows
 from .delta_clock import CheckedClock
 from .delta_group import Queue, Request, Standing, queue_of, together
@@ -29,9 +30,6 @@ from .delta_step import written
 from .delta_table import DeltaTable, TurnWrite, Where
 
 log = logging.getLogger("spark_batchintory")
-
-SERVED = (Status.RUNNING, Status.FAILED, Status.QUEUED)
-"""Order of serving: expired leases, due retries, queued work."""
 
 _GROUP = 64
 """Turns that go into one commit at most, and retries or queued batches that they find."""
@@ -274,7 +272,7 @@ class Turns:
         try:
             step = request.decide(DeltaTurn(self, standing, job, now))
             standing.apply(step, step.job or job)
-        except Exception as error:
+        except Exception as error:  # whatever it is, it ends this turn and no other of the group
             request.error = error
             return None
         return step

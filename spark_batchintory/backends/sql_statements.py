@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..batch import AttemptRow, BatchRow, JobRow, Kind, Status
+from ..lifecycle import SERVED
 from .sql_engine import Database
 from .sql_running import Statement
 from .sql_schema import Tables
@@ -34,25 +35,6 @@ GAP_COLUMNS = (
     "evidence",
 )
 
-CHANGING = [
-    "status",
-    "attempt",
-    "charged",
-    "losses",
-    "max_attempts",
-    "token",
-    "worker",
-    "due_at",
-    "processing_start",
-    "processing_end",
-    "job_identifier",
-    "job_result_item",
-    "logging",
-    "publish_number",
-    "superseded_by",
-]
-"""What a batch may change after it was made. Everything else is pinned (P4)."""
-
 MOVING = [
     "frontier",
     "scanned_through",
@@ -71,9 +53,6 @@ MOVING = [
     "tend_number",
     "widest_beside",
 ]
-
-SERVED = (Status.RUNNING, Status.FAILED, Status.QUEUED)
-"""Order of serving: expired leases, due retries, queued work."""
 
 
 class Statements:

@@ -12,8 +12,9 @@ from typing import Any
 from ..batch import Act, AttemptRow, BatchRow, GapRow, JobRow
 from ..errors import LeaseLost
 from ..inventory import Change, GapChange, Publication, Step
+from ..lifecycle import CHANGING
 from .sql_running import Transaction
-from .sql_statements import BATCH_COLUMNS, CHANGING, MOVING, Statements
+from .sql_statements import BATCH_COLUMNS, MOVING, Statements
 
 _BATCH_VALUES = operator.attrgetter(*BATCH_COLUMNS)
 
