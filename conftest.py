@@ -9,11 +9,13 @@ block is what that prints. An example is left out only with a reason, in a comme
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import re
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -107,9 +109,13 @@ def _delta_settings() -> dict[str, str]:
 
 
 def _spark_settings(folder: Path) -> dict[str, str]:
+    # No compiled code: for the few rows of a test compiling costs more than running. Notebooks and demo do compile.
     return {
         "spark.driver.extraJavaOptions": f"-Duser.timezone=UTC -Djava.io.tmpdir={folder} -Dderby.system.home={folder}",
         "spark.local.dir": str(folder),
+        "spark.sql.adaptive.enabled": "false",
+        "spark.sql.codegen.wholeStage": "false",
+        "spark.sql.codegen.factoryMode": "NO_CODEGEN",
         "spark.sql.session.timeZone": "UTC",
         "spark.sql.shuffle.partitions": "2",
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
@@ -179,9 +185,15 @@ def _enter_empty_place(namespace: dict[str, Any]) -> None:
 
 def _leave_empty_place(namespace: dict[str, Any]) -> None:
     folder, patch = namespace.pop("_place")
+    for inventory in [value for value in namespace.values() if isinstance(value, bi.Inventory)]:
+        inventory.close()
+    namespace.clear()  # a batch that the document left running would keep its inventory open
     bi.configure()  # what the document set is for no other, and its inventory lies in the folder
     patch.undo()
     folder.cleanup()
+    gc.collect()
+    beating = [thread.name for thread in threading.enumerate() if thread.name == "batchintory-heart"]
+    assert not beating, f"the document left {len(beating)} inventories open that extend leases"
 
 
 _place = {"setup": _enter_empty_place, "teardown": _leave_empty_place}

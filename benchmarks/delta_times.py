@@ -113,13 +113,13 @@ def measure(*, commits: int, rounds: int) -> dict[tuple[str, str], Sample]:
     """
     Milliseconds of each contender, by what it did and on which table.
     """
-    from spark_batchintory.backends.delta_spark import CONFS
+    from spark_batchintory.backends.spark_session import SMALL_COMMITS
 
     with delta_session() as (spark, folder):
         spark.sql(_META).createOrReplaceTempView("files")
         _write_history(folder / "full", commits)
         own = spark.newSession()
-        for name, value in CONFS.items():
+        for name, value in SMALL_COMMITS.items():
             own.conf.set(name, value)
         bare = _Bare(own, f"delta.`{folder}/bare`")
         jobs = {NEW: _Job(spark, folder / "new"), FULL: _Job(spark, folder / "full")}

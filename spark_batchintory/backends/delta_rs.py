@@ -24,6 +24,7 @@ from .delta_table import (
     FORGOTTEN_AFTER,
     SETTLED,
     Replacement,
+    TokenUsed,
     TurnWrite,
     Where,
     checked_uuid,
@@ -163,7 +164,7 @@ class RsDeltaTable:
             raise ClaimConflict(f"{doing} was taken by another worker")
         used = Where(write.job_key, (OPEN_BATCH,), [("token", "in", write.tokens)])
         if write.tokens and _records(table, used):
-            raise ClaimConflict(f"{doing}: its claim is made already")
+            raise TokenUsed(f"{doing}: its claim is made already")
         for one in write.changes:
             now = found.get(one.record["id"])
             if now is None or (now["status"], now["token"] or "") != (one.status, one.token or ""):

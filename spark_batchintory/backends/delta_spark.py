@@ -30,27 +30,18 @@ from .delta_table import (
     FORGOTTEN_AFTER,
     SETTLED,
     Replacement,
+    TokenUsed,
     TurnWrite,
     Where,
     checked_uuid,
     properties_of,
     was_records,
 )
+from .spark_session import SMALL_COMMITS
 from .spark_text import literal, literals, name_of, parts_of
 
 ENGINE = "spark"
 """What the table's property says while this engine writes it."""
-
-CONFS = {
-    "spark.sql.shuffle.partitions": "1",
-    "spark.databricks.delta.snapshotPartitions": "1",
-    "spark.databricks.delta.merge.repartitionBeforeWrite.enabled": "false",
-    "spark.sql.adaptive.enabled": "false",
-    "spark.sql.codegen.wholeStage": "false",
-    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
-}
-"""What small commits want, on our own session only: compiling code for ten rows costs more than a commit, and so does
-planning anew between the stages. All of them together halve a claim (2.5 → 1.2 s)."""
 
 _MAKING = timedelta(seconds=5)
 """How long another process may take to make the table, between its folder and its first commit."""
@@ -195,6 +186,8 @@ class SparkDeltaTable:
                 f"{doing}: a batch is no longer as this attempt left it; another attempt or an operator took it, "
                 "nothing was written"
             )
+        if guard == "token":
+            return TokenUsed(f"{doing}: its claim is made already")
         if guard is not None:
             return ClaimConflict(f"{doing} was taken by another worker")
         if spark_errors.is_conflict(text):
@@ -296,7 +289,7 @@ def _own_session(session: Any) -> Any:
         own = session.newSession()
     except Exception:  # Connect has none, some compute refuses it
         return session
-    for name, value in CONFS.items():
+    for name, value in SMALL_COMMITS.items():
         with suppress(Exception):  # refused: slower, and as safe
             own.conf.set(name, value)
     return own
@@ -353,7 +346,7 @@ def _turn(table: str, write: TurnWrite) -> str:
     guarded = (
         f"CASE WHEN t.record = '{JOB}' AND t.turn = {write.turn}L AND NOT s.is_new THEN s.turn "
         f"WHEN t.record = '{JOB}' THEN {_raised('turn')} "
-        f"WHEN s.is_new THEN {_raised('turn')} "
+        f"WHEN s.is_new THEN {_raised('token')} "
         "WHEN t.status <=> s.old_status AND coalesce(t.token, '') = coalesce(s.old_token, '') "
         f"THEN s.turn ELSE {_raised('lease')} END"
     )

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 from ..batch import Status
-from ..errors import ConfigurationError
+from ..errors import ClaimConflict, ConfigurationError
 from ..lifecycle import CHANGING, OPEN
 from .delta_rows import (
     ACT,
@@ -50,6 +50,12 @@ FORGOTTEN_AFTER = timedelta(days=1)
 
 SETTLED = (FINISHED, CLOSED_GAP, ATTEMPT, ACT)
 """Records that a turn only adds, but for a batch that is superseded or tried again."""
+
+
+class TokenUsed(ClaimConflict):
+    """
+    A claim is made already: unlike another's turn no reason to go again, since it would stay so.
+    """
 
 
 def properties_of(engine: str, identity: str) -> dict[str, str]:
@@ -185,9 +191,10 @@ class DeltaTable(Protocol):
 
         Raises
         ------
+        TokenUsed
+            A batch that is open has one of the tokens. Nothing was written.
         ClaimConflict
-            The job's record was written by another turn, or is there where none was, or a token is used. Nothing was
-            written.
+            The job's record was written by another turn, or is there where none was. Nothing was written.
         LeaseLost
             A record has another status or token, or is gone. Nothing was written.
         CommitUnknown

@@ -27,7 +27,7 @@ from .delta_clock import CheckedClock
 from .delta_group import Queue, Request, Standing, queue_of, together
 from .delta_rows import JOB, OPEN_BATCH, Ledger, Record
 from .delta_step import written
-from .delta_table import DeltaTable, TurnWrite, Where
+from .delta_table import DeltaTable, TokenUsed, TurnWrite, Where
 
 log = logging.getLogger("spark_batchintory")
 
@@ -257,6 +257,8 @@ class Turns:
                 raise
             if made != mark:
                 raise Overtaken(f"{error}; nothing was written") from error
+        except TokenUsed:
+            raise
         except ClaimConflict as error:
             raise Overtaken(str(error)) from error
         else:
