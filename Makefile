@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo demo-delta test check format bench soak mutants pins clean
+.PHONY: help demo demo-delta test test-connect check format bench soak mutants pins clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +11,7 @@ PINNED := pyproject.toml constraints.txt .ci/make-venv
 WITH_JAVA = set -e; JAVA_HOME="$$(.ci/find-java)"; export JAVA_HOME;
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 12
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 demo: $(VENV)/.demo ## the main job on a year of real flights, from landing folder to sink
 	@$(WITH_JAVA) $(BIN)/spark-batchintory demo
@@ -23,6 +23,10 @@ test: $(VENV)/.dev ## every test, on SQLite, PostgreSQL, MariaDB and Spark; READ
 	@.ci/find-mariadb
 	@.ci/find-program pgbouncer faketime
 	@$(WITH_JAVA) $(BIN)/python -m pytest --numprocesses=2 $(PYTEST_ARGS)
+
+test-connect: $(VENV)/.dev ## those with Spark once more, on Spark Connect; PYTEST_ARGS="tests/spark/test_reader.py" for a part
+	@.ci/find-mariadb
+	@$(WITH_JAVA) SPARK_API_MODE=connect $(BIN)/python -m pytest --numprocesses=2 $(PYTEST_ARGS)
 
 check: $(VENV)/.dev ## linters, formatting, types, direction of imports, docstrings
 	$(BIN)/ruff check

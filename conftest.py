@@ -20,8 +20,8 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
+from warnings import catch_warnings, filterwarnings
 
 import pytest
 from hypothesis import settings
@@ -35,6 +35,10 @@ pytest.register_assert_rewrite("spark_batchintory.testing")
 settings.register_profile("tests", deadline=None)  # a busy machine is no failure
 settings.load_profile("tests")
 import spark_batchintory as bi  # noqa: E402 (only what is imported after that line is rewritten)
+from spark_batchintory.backends.spark_session import delta_confs  # noqa: E402
+from spark_batchintory.errors import MissingDependencyError  # noqa: E402
+
+CONNECT = os.environ.get("SPARK_API_MODE") == "connect"
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -51,7 +55,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
         def _split_scope(self, nodeid: str) -> str:
-            return "spark" if _wants_spark(nodeid) else nodeid.split("::", 1)[0]
+            return "spark" if _wants_spark(nodeid) and not CONNECT else nodeid.split("::", 1)[0]
 
     config.option.loadscopereorder = False  # the files as collected: those with Spark take longest, and begin early
     return ByFile(config, log)
@@ -65,30 +69,38 @@ def _wants_spark(nodeid: str) -> bool:
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     """
-    The one Spark session of a run: classic, two cores, UTC, with Delta, everything it writes in a temporary folder.
+    The one Spark session of a run: two cores, UTC, with Delta, everything it writes in a temporary folder.
+
+    Classic, or a Connect session with its server in this process if the environment says ``SPARK_API_MODE=connect``.
     """
+    from pyspark import SparkContext
     from pyspark.errors import PySparkRuntimeError
     from pyspark.sql import SparkSession
 
     folder = tmp_path_factory.mktemp("spark")
     os.environ |= {"TZ": "UTC", "SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
     time.tzset()
+    if CONNECT:
+        os.environ["SPARK_TESTING"] = "1"  # a free port for the server, and the client finds it
     plain, delta = _spark_settings(folder), _delta_settings()
     with _output_to(folder / "jvm.log"):
         try:
             session = _session(SparkSession.builder, plain | delta)
         except PySparkRuntimeError:  # Delta's jars come over the network; who needs them says that they are not there
             session = _session(SparkSession.builder, plain)
-    session.sparkContext.setLogLevel("ERROR")
+    SparkContext._active_spark_context.setLogLevel("ERROR")
     yield session
-    _end_jvm(session)
+    _end_jvm(session, SparkContext)
 
 
 def _session(builder: Any, settings: dict[str, str]) -> SparkSession:
-    builder = builder.master("local[2]").appName("spark_batchintory")
+    builder = (builder.remote if CONNECT else builder.master)("local[2]").appName("spark_batchintory")
     for name, value in settings.items():
         builder = builder.config(name, value)
-    session: SparkSession = builder.getOrCreate()
+    with catch_warnings():
+        if CONNECT:  # Connect sets on the session what only the server can be started with, and warns that it cannot
+            filterwarnings("ignore", "Failed to set")
+        session: SparkSession = builder.getOrCreate()
     return session
 
 
@@ -97,15 +109,9 @@ def _delta_settings() -> dict[str, str]:
     What makes the session read and write Delta tables; nothing if delta-spark is not installed.
     """
     try:
-        spark, delta = version("pyspark").split("."), version("delta-spark")
-    except PackageNotFoundError:
+        return {**delta_confs("the tests"), "spark.databricks.delta.snapshotPartitions": "1"}
+    except MissingDependencyError:
         return {}
-    return {
-        "spark.jars.packages": f"io.delta:delta-spark_{spark[0]}.{spark[1]}_2.13:{delta}",
-        "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
-        "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
-        "spark.databricks.delta.snapshotPartitions": "1",
-    }
 
 
 def _spark_settings(folder: Path) -> dict[str, str]:
@@ -140,9 +146,8 @@ def _output_to(log: Path) -> Iterator[None]:
             os.close(descriptor)
 
 
-def _end_jvm(session: SparkSession) -> None:
+def _end_jvm(session: SparkSession, context: Any) -> None:
     # stop() leaves the JVM to the end of the process, and its folder would be gone before it.
-    context = type(session.sparkContext)
     gateway: Any = context._gateway
     session.stop()
     gateway.shutdown()
@@ -205,12 +210,16 @@ _docstrings = Sybil([DocTestParser()], patterns=_modules, **_place)
 pytest_collect_file = (_documents + _docstrings).pytest()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """
     Give the Spark session to those examples that mention it, and to no other: it takes seconds to start.
 
-    Tests with Spark come first: of two workers, the one that has them all must begin with them.
+    Tests with Spark come first: of two workers, the one that has them all must begin with them. On Connect there are no
+    others.
     """
+    if CONNECT:
+        config.hook.pytest_deselected(items=[item for item in items if not _wants_spark(item.nodeid)])
+        items[:] = [item for item in items if _wants_spark(item.nodeid)]
     items.sort(key=lambda item: not _wants_spark(item.nodeid))
     for item in items:
         if isinstance(item, SybilItem):

@@ -253,10 +253,10 @@ class _Load:
         try:
             whole = self._frame(sorted({shown_in(source.path) for source in found}), recursiveFileLookup="true")
         except Exception as error:
-            if condition(error) != "PATH_NOT_FOUND":
+            if condition(error) not in {"PATH_NOT_FOUND", "UNABLE_TO_INFER_SCHEMA"}:
                 raise
             self.reader.option("recursiveFileLookup", "false")
-            return self.each(found, missing_files)  # which names the files whose folder is not there
+            return self.each(found, missing_files)  # which names the files that are not there, or whose folder is not
         files = files_in(_inputs(whole), found)
         there = {source.uid for source in owners(files, found).values()}
         absent = [source for source in found if source.uid not in there]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import tempfile
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import IO, Any
@@ -84,7 +85,8 @@ def started_session() -> Any:
         builder = builder.config(name, value)
     with tempfile.TemporaryFile() as log:
         try:
-            with _output_to(log):
+            with _output_to(log), warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # Connect's: of pandas, and of confs that its server is started with
                 return builder.getOrCreate()
         except Exception as error:
             log.seek(0)

@@ -25,6 +25,7 @@ _HOW_TO_GET_JAVA = (
 )
 
 
+_CONNECT = ("SPARK_API_MODE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_LOCAL_REMOTE", "SPARK_REMOTE")
 _COMPILED_ONCE = "-XX:TieredStopAtLevel=1"
 """A JVM of a minute or two does not live to see what compiling its code a second time would save."""
 
@@ -64,6 +65,8 @@ def spark_session(folder: Path, log: Path, confs: Mapping[str, str]) -> Iterator
     from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
 
+    for name in _CONNECT:  # in an environment that is made for Connect the demo has a Spark of its own all the same
+        os.environ.pop(name, None)
     # A host that cannot resolve its own name, as in some containers, would keep Spark from starting.
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     folder.mkdir()

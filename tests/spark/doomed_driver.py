@@ -15,6 +15,7 @@ job        when the driver dies
 from __future__ import annotations
 
 import json
+import os
 import signal
 import sys
 import threading
@@ -67,7 +68,8 @@ def main(connection: str, meta: str, place: str, jobs: list[str], settings: dict
 def _session(settings: dict[str, str]) -> Any:
     from pyspark.sql import SparkSession
 
-    builder = SparkSession.builder.master("local[1]")
+    builder = SparkSession.builder
+    builder = (builder.remote if os.environ.get("SPARK_API_MODE") == "connect" else builder.master)("local[1]")
     for name, value in settings.items():
         builder = builder.config(name, value)
     return builder.getOrCreate()

@@ -22,6 +22,7 @@ from types import SimpleNamespace
 import psutil
 import pyarrow.parquet as pq
 import pytest
+from pyspark import SparkContext
 
 import spark_batchintory as bi
 
@@ -73,7 +74,7 @@ def scene(request, delta, landing, tmp_path_factory):
     """
     folder = tmp_path_factory.mktemp("killed")
     connection = connection_to(request.param, folder)
-    conf = delta.sparkContext.getConf().getAll()
+    conf = SparkContext._active_spark_context.getConf().getAll()  # its server's, if this is Connect
     settings = {name: value for name, value in conf if name.startswith(INHERITED)}
     jobs = JOBS if request.param == "sqlite" else JOBS[:1]
     told = {"connection": connection, "meta": landing, "place": str(folder), "jobs": jobs}

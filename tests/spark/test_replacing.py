@@ -242,7 +242,7 @@ def gate(spark, folder):
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
-    rows = spark.createDataFrame(spark.sparkContext.parallelize([(1,)], 1).mapPartitions(wait), "n LONG")
+    rows = spark.createDataFrame([(1,)], "n LONG").coalesce(1).mapInArrow(wait, "n LONG")
     try:
         yield rows.drop("n"), until_reached
     finally:

@@ -56,6 +56,7 @@ def test_a_literal_is_its_value(spark, values):
     assert list(rows[0]) == values
 
 
+@pytest.mark.filterwarnings("ignore:The SQL config 'spark.sql.parser.escapedStringLiterals'")  # by Connect
 @pytest.mark.parametrize("setting", ["true", "false"])
 def test_however_strings_are_read(spark, setting):
     """
