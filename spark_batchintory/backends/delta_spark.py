@@ -109,7 +109,7 @@ class SparkDeltaTable:
     def _properties(self, name: str) -> Mapping[str, str] | None:
         try:
             rows = self.session.sql(f"DESCRIBE DETAIL {name}").collect()
-        except Exception as error:
+        except Exception as error:  # Spark's have no class in common; see spark_errors
             if spark_errors.is_absent(spark_errors.told(error)):
                 return None
             raise spark_errors.translated(error, f"opening inventory {self.location!r} (INVENTORY_CONN)") from error
@@ -129,7 +129,7 @@ class SparkDeltaTable:
         try:
             self.session.sql(f"{statement} TBLPROPERTIES ({spelled})").collect()
             self.session.sql(f"CREATE TABLE IF NOT EXISTS {self._beats} ({_BEATS}) USING delta").collect()
-        except Exception as error:
+        except Exception as error:  # Spark's have no class in common; see spark_errors
             text = spark_errors.told(error)
             doing = f"making the inventory {self.location!r}"
             if "NON_EMPTY_LOCATION" in text:  # somebody else's files, or another process is at it right now
@@ -169,7 +169,7 @@ class SparkDeltaTable:
         statement = _first_turn(self._name, write) if write.turn is None else _turn(self._name, write)
         try:
             told = self.session.sql(statement).collect()
-        except Exception as error:
+        except Exception as error:  # Spark's have no class in common; see spark_errors
             raise self._stopped(error, write) from error
         if not told:
             raise ConfigurationError(
@@ -208,7 +208,7 @@ class SparkDeltaTable:
         query = f"SELECT token, max(until) FROM {self._beats} WHERE token IN ({literals(tokens)}) GROUP BY token"
         try:
             return dict(tuple(row) for row in self.session.sql(query).collect())
-        except Exception as error:
+        except Exception as error:  # Spark's have no class in common; see spark_errors
             if spark_errors.is_absent(spark_errors.told(error)):
                 return {}  # nobody has beaten yet
             raise spark_errors.translated(error, "reading heartbeats") from error
@@ -268,7 +268,7 @@ class SparkDeltaTable:
     def _run(self, statement: str, doing: str) -> list[Any]:
         try:
             rows: list[Any] = self.session.sql(statement).collect()
-        except Exception as error:
+        except Exception as error:  # Spark's have no class in common; see spark_errors
             raise spark_errors.translated(error, doing) from error
         return rows
 

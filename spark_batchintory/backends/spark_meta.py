@@ -134,7 +134,7 @@ class SparkMeta:
         for name in _names(table):
             try:
                 self._at(name, _NEVER).schema  # noqa: B018  # Connect finds out here
-            except Exception as error:
+            except Exception as error:  # Spark's have no class in common; see spark_errors
                 if (newest := spark_errors.newest_version(error)) is not None:
                     return newest
                 if not isinstance(self._ours(error, table), ConfigurationError):
@@ -261,7 +261,7 @@ class SparkMeta:
         frame = self._frame(table)
         try:
             return {field.name.lower(): field.dataType.simpleString() for field in frame.schema}
-        except Exception as error:
+        except Exception as error:  # Spark's have no class in common; see spark_errors
             raise self._ours(error, table) from error
 
     def _frame(self, table: MetaTable) -> Any:
@@ -272,7 +272,7 @@ class SparkMeta:
             try:
                 frame = session.table(name) if table.version is None else self._at(name, table.version)
                 frame.schema  # noqa: B018  # Connect finds out here whether there is such a table
-            except Exception as error:
+            except Exception as error:  # Spark's have no class in common; see spark_errors
                 if not spark_errors.is_absent(spark_errors.told(error)):
                     raise self._ours(error, table) from error
             else:
@@ -297,7 +297,7 @@ class SparkMeta:
             frame = self._frame(table)
             try:
                 rows: list[Any] = query(frame).collect()
-            except Exception as error:
+            except Exception as error:  # Spark's have no class in common; see spark_errors
                 raise self._ours(error, table) from error
             return rows
 

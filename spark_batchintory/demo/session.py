@@ -65,13 +65,11 @@ def spark_session(folder: Path, log: Path, confs: Mapping[str, str]) -> Iterator
     from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
 
-    for name in _CONNECT:  # in an environment that is made for Connect the demo has a Spark of its own all the same
-        os.environ.pop(name, None)
     # A host that cannot resolve its own name, as in some containers, would keep Spark from starting.
     os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     folder.mkdir()
     conf = SparkConf(loadDefaults=False).setAll(list({**_settings(folder), **confs}.items()))
-    with log.open("ab") as messages, ExitStack() as ending:
+    with log.open("ab") as messages, _without_connect(), ExitStack() as ending:
         gateway = _gateway(conf, messages)
         ending.callback(_end_jvm, gateway, SparkContext)
         with warnings.catch_warnings():
@@ -81,6 +79,18 @@ def spark_session(folder: Path, log: Path, confs: Mapping[str, str]) -> Iterator
         ending.callback(context.stop)
         context.setLogLevel("ERROR")
         yield SparkSession(context)
+
+
+@contextmanager
+def _without_connect() -> Iterator[None]:
+    """
+    In an environment that is made for Connect the demo has a Spark of its own all the same.
+    """
+    kept = {name: os.environ.pop(name) for name in _CONNECT if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
 
 
 def _gateway(conf: Any, messages: IO[bytes]) -> Any:
