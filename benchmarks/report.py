@@ -131,7 +131,7 @@ def renewed(page: str, sections: Sequence[Section], when: str) -> str:
     A page with these sections in place of its own of the same titles, or at its end; each says when it was measured.
     """
     head, *old = page.rstrip("\n").split("\n## ")
-    texts = {text.split("\n", 1)[0]: text for text in old}
+    texts = {text.split("\n", 1)[0]: f"{text.rstrip()}\n" for text in old}
     for section in sections:
         text = section.text().removeprefix("## ").rstrip("\n")
         texts[section.title] = f"{text}\n- Measured by itself, {when}.\n"
