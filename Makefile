@@ -2,7 +2,8 @@
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
-.PHONY: help demo demo-delta test test-connect check format bench soak mutants pins clean
+.PHONY: help demo demo-delta test test-connect lanes lane-3.5 lane-4.0 lane-4.1 lane-4.2 lane-databricks-connect \
+    lane-python lane-s3 lane-azure check format bench soak mutants pins clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,7 @@ PINNED := pyproject.toml constraints.txt .ci/make-venv
 WITH_JAVA = set -e; JAVA_HOME="$$(.ci/find-java)"; export JAVA_HOME;
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z0-9.-]*\):.*## /\1\t/p' Makefile | expand -t 16
 
 demo: $(VENV)/.demo ## the main job on a year of real flights, from landing folder to sink
 	@$(WITH_JAVA) $(BIN)/spark-batchintory demo
@@ -28,10 +29,27 @@ test-connect: $(VENV)/.dev ## those with Spark once more, on Spark Connect; PYTE
 	@.ci/find-mariadb
 	@$(WITH_JAVA) SPARK_API_MODE=connect $(BIN)/python -m pytest --numprocesses=2 $(PYTEST_ARGS)
 
+# An environment of its own for each, made once, in .lanes; lane-3.5 … lane-4.2, lane-databricks-connect, lane-python,
+# lane-s3 and lane-azure by themselves. PYTEST_ARGS=tests/spark/test_reader.py runs a part, LANE_MODES=classic one mode.
+lanes: lane-3.5 lane-4.0 lane-4.1 lane-4.2 lane-databricks-connect ## reader, sinks and Delta on every Spark that is supported
+
+lane-databricks-connect:
+	@for version in 15.4 16.4 17.3 18; do .ci/lane-client $$version || exit; done
+
+lane-python: ## the tests without Spark on every Python there is
+	@for version in 3.10 3.12 3.13; do .ci/lane-python $$version $(PYTEST_ARGS) || exit; done
+
+lane-s3 lane-azure: lane-%: ## the reader on S3 (moto), on Azure (Azurite)
+	@.ci/lane-store $* $(PYTEST_ARGS)
+
+lane-3.5 lane-4.0 lane-4.1 lane-4.2: lane-%:
+	@.ci/lane-spark $* $(PYTEST_ARGS)
+
 check: $(VENV)/.dev ## linters, formatting, types, direction of imports, docstrings
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	@find spark_batchintory -name '*.py' -exec $(BIN)/numpydoc lint {} +
 
@@ -59,7 +77,7 @@ pins: $(VENV)/.dev ## renew constraints.txt: the newest versions that Python 3.1
 	    pyproject.toml --output-file constraints.txt
 
 clean: ## remove the virtual environment and everything that was built
-	rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) .lanes build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.demo: $(PINNED)

@@ -22,16 +22,15 @@ only looked at where the reader shows that Spark's driver is in this process's m
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from uuid import uuid4
 
 from .errors import ConfigurationError, ItemError
+from .listing import bounded_listing
 from .paths import (
     SkippedFile,
     Source,
@@ -39,6 +38,7 @@ from .paths import (
     distinct,
     escaped,
     files_in,
+    has_no_checksum,
     lie_in_folders,
     listed,
     needs_default,
@@ -67,21 +67,17 @@ _RAW = "_batchintory_raw"
 # Read by SQL, so without a backslash: what that means there depends on spark.sql.parser.escapedStringLiterals.
 # url_decode takes "+" for a blank, which a path does not.
 _DECODED = f"regexp_replace(url_decode(replace({_RAW}, '+', '%2B')), '^([A-Za-z][A-Za-z0-9+.-]*):///', '$1:/') AS {KEY}"
-_DISCOVERY = "spark.sql.sources.parallelPartitionDiscovery."
-_FEW = 32  # Spark's own threshold: up to here it lists on the driver
 _NAMED_AT_MOST = 20
-_MIXED_FOLDERS = {"CONFLICTING_DIRECTORY_STRUCTURES", "CONFLICTING_PARTITION_COLUMN_NAMES"}
 
 _TROUBLE = {
     "missing": "files are missing",
-    "unreadable": "Spark never reads files of these names (a leading dot or underscore, or ._COPYING_ at the end)",
+    "unreadable": "Spark never reads files of these names (a leading dot or underscore, ._COPYING_ at the end, or on a "
+    "local disk a colon)",
 }
 _WAY_OUT = {
     "missing": "missing_files='skip' leaves them out and records them",
     "unreadable": "unreadable='skip' leaves them out and records them; a folder of such a name needs a slash after it",
 }
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +152,7 @@ def load_files(
     _check("missing_files", missing_files, OnTrouble)
     _check("unreadable", unreadable, OnTrouble)
     _check("listing", listing, Listing)
-    load = _Load(reader.format(format), session_of(reader), format, title)
+    load = _Load(reader.format(format), session_of(reader), format, title, unreadable)
     found = load.locate(items, root)
     found, hidden = load.sift(found, load.hidden(found), unreadable, "unreadable")
     found, absent = load.sift(found, load.absent_here(found), missing_files, "missing")
@@ -190,13 +186,14 @@ def with_key(frame: DataFrame) -> DataFrame:
 @dataclass(frozen=True, slots=True)
 class _Load:
     """
-    One call of `load_files`: the reader with its format set, its session, and how messages name the batch.
+    One call of `load_files`: the reader with its format set, its session, its batch, and what becomes of bad names.
     """
 
     reader: DataFrameReader
     session: SparkSession
     format: str
     title: str
+    unreadable: OnTrouble
 
     def locate(self, items: Iterable[Item], root: str | None) -> list[Source]:
         found = sources(items, root)
@@ -242,7 +239,8 @@ class _Load:
             if not absent:
                 raise
             kept, skipped = self.sift(found, absent, missing_files, "missing", error)
-        return replace(self._exactly(kept), skipped=skipped)
+        loaded = self._exactly(kept)
+        return replace(loaded, skipped=[*skipped, *loaded.skipped])
 
     def folders(self, found: Sequence[Source], missing_files: OnTrouble) -> LoadedFiles:
         """
@@ -252,17 +250,16 @@ class _Load:
             raise ConfigurationError(f"listing='folders' is for Spark's own file sources, not for {self.format!r}")
         try:
             whole = self._frame(sorted({shown_in(source.path) for source in found}), recursiveFileLookup="true")
-        except Exception as error:
-            if condition(error) not in {"PATH_NOT_FOUND", "UNABLE_TO_INFER_SCHEMA"}:
-                raise
+        except Exception:  # over a folder that is not there, or a file in one that is none of ours
             self.reader.option("recursiveFileLookup", "false")
-            return self.each(found, missing_files)  # which names the files that are not there, or whose folder is not
-        files = files_in(_inputs(whole), found)
+            return self.each(found, missing_files)  # which says what it is, or gets by without
+        files, closed = self._opened(files_in(_inputs(whole), found), found)
         there = {source.uid for source in owners(files, found).values()}
+        there |= {file.uid for file in closed}
         absent = [source for source in found if source.uid not in there]
         kept, skipped = self.sift(found, absent, missing_files, "missing")
         keyed = with_key(whole)
-        return LoadedFiles(keyed.where(keyed[KEY].isin(files)).drop(KEY), kept, files, skipped)
+        return LoadedFiles(keyed.where(keyed[KEY].isin(files)).drop(KEY), kept, files, [*closed, *skipped])
 
     @property
     def _is_of_files(self) -> bool:
@@ -284,17 +281,30 @@ class _Load:
             return LoadedFiles(self._frame([source.location for source in found], literal=False), found, None)
         if found and all(os.path.isfile(self._on_disk(source) or "") for source in found):
             return LoadedFiles(self._frame(paths), found, paths)
+        failure: Exception | None = None
         try:
             frame = self._frame(paths)
             files = _inputs(frame)
-        except Exception as error:
-            if condition(error) not in _MIXED_FOLDERS:
-                raise
-        else:
             if not lie_in_folders(files, found):
                 return LoadedFiles(frame, found, files)
-        files = files_in(_inputs(self._probe(paths)), found)
-        return LoadedFiles(self._frame(files), found, files)
+        except Exception as error:  # every version and source has its own way to fail over what a folder holds
+            if condition(error) == "PATH_NOT_FOUND":
+                raise
+            failure = error
+        every = _inputs(self._probe(paths))
+        if failure and not lie_in_folders(every, found):
+            raise failure
+        files, skipped = self._opened(files_in(every, found), found)
+        return LoadedFiles(self._frame(files), found, files, skipped)
+
+    def _opened(self, files: Sequence[str], found: Sequence[Source]) -> tuple[list[str], list[SkippedFile]]:
+        """
+        Those of `files` that Spark can open, and the record of those that it cannot: they lie in folders.
+        """
+        credit = owners(files, found)
+        closed = [replace(credit[file], item=file) for file in files if has_no_checksum(file)]
+        _, skipped = self.sift([], closed, self.unreadable, "unreadable")
+        return [file for file in files if not has_no_checksum(file)], skipped
 
     def _frame(self, paths: Sequence[str], *, literal: bool = True, **options: str) -> DataFrame:
         """
@@ -302,7 +312,7 @@ class _Load:
         """
         texts = [escaped(path) for path in paths] if literal else list(paths)
         try:
-            with _bounded_listing(self.session, paths):
+            with bounded_listing(self.session, paths):
                 frame = self.reader.load(texts, **options)
                 _ = frame.schema
         except Exception as error:
@@ -315,7 +325,7 @@ class _Load:
         """
         A DataFrame over `paths` and all below them, made without opening a file or discovering partitions.
         """
-        with _bounded_listing(self.session, paths):
+        with bounded_listing(self.session, paths):
             reader = self.session.read.format("binaryFile").option("recursiveFileLookup", "true")
             frame = reader.load([escaped(path) for path in paths])
             _ = frame.schema
@@ -366,31 +376,6 @@ def _working_directory(session: SparkSession) -> str:
             return path.removesuffix(name)
         cause = error
     raise ConfigurationError("Spark does not say where items without a scheme lie, so give root=") from cause
-
-
-@contextmanager
-def _bounded_listing(session: SparkSession, paths: Sequence[str]) -> Iterator[None]:
-    """
-    Keep Spark from starting one task per path to list many of them, and leave the session's confs as they were.
-    """
-    with ExitStack() as restore:
-        if len(paths) > _FEW:
-            if all(path.startswith("file:/") for path in paths):
-                _hold(session, f"{_DISCOVERY}threshold", 10**9, restore)
-            else:
-                _hold(session, f"{_DISCOVERY}parallelism", min(max(len(paths) // 50, 16), 1000), restore)
-        yield
-
-
-def _hold(session: SparkSession, key: str, value: int, restore: ExitStack) -> None:
-    try:
-        before = session.conf.get(key, None)
-        session.conf.set(key, str(value))
-    except Exception as error:
-        # A platform may refuse it (serverless does), each in its own way; then listing is slow, and as right as before.
-        _log.debug("conf %s was refused: %s", key, error)
-        return
-    restore.callback(session.conf.unset, key) if before is None else restore.callback(session.conf.set, key, before)
 
 
 def _check(name: str, value: object, choices: object) -> None:

@@ -86,10 +86,10 @@ def needs_default(found: Sequence[Source]) -> bool:
     Whether the paths can be compared only once the default file system is known.
 
     A relative path can never be; an absolute one without a scheme cannot where others have one, because ``/x`` and
-    ``file:/x`` may or may not be one file.
+    ``file:/x`` may or may not be one file. Whether Spark reads a name with a colon depends on the file system too.
     """
-    prefixes = {bool(_split(source.path)[0]) for source in found}
-    return len(prefixes) > 1 or any(_is_relative(source.path) for source in found)
+    bare = [source.path for source in found if not _split(source.path)[0]]
+    return bool(bare) and (len(bare) < len(found) or any(_is_relative(path) or ":" in _name(path) for path in bare))
 
 
 def qualified(found: Sequence[Source], working_directory: str) -> list[Source]:
@@ -132,13 +132,24 @@ def distinct(found: Sequence[Source]) -> list[Source]:
 
 def never_read(source: Source) -> bool:
     """
-    Whether Spark ignores a *file* of this name without saying so.
+    Whether Spark ignores a *file* of this name without saying so, or fails when it reads it.
 
-    It does so for names that begin with a dot, that begin with an underscore and have no ``=``, or that end in
+    It ignores names that begin with a dot, that begin with an underscore and have no ``=``, or that end in
     ``._COPYING_`` (HadoopFSUtils.shouldFilterOutPathName and PartitioningAwareFileIndex.isDataPath). Folders of such
-    names are read when they are asked for; an item that ends in a slash is taken for one.
+    names are read when they are asked for; an item that ends in a slash is taken for one. For the names it fails on see
+    `has_no_checksum`.
     """
-    return not source.item.endswith("/") and _is_hidden(source.path.rpartition("/")[2])
+    return not source.item.endswith("/") and (_is_hidden(_name(source.path)) or has_no_checksum(source.path))
+
+
+def has_no_checksum(path: str) -> bool:
+    """
+    Whether `path` is a file on a local disk that Hadoop cannot open.
+
+    It looks for the checksum of ``x:y`` in ``.x:y.crc``, which it takes for a path with a scheme
+    (ChecksumFileSystem.getChecksumFile); object stores have no such files.
+    """
+    return path.startswith("file:/") and ":" in _name(path)
 
 
 def escaped(path: str) -> str:
@@ -191,7 +202,7 @@ def files_in(files: Iterable[str], found: Sequence[Source]) -> list[str]:
     return [
         file
         for file in files
-        if _named(file, by_path) or (not _is_hidden(file.rpartition("/")[2]) and _named(parent(file), by_path))
+        if _named(file, by_path) or (not _is_hidden(_name(file)) and _named(parent(file), by_path))
     ]
 
 
@@ -218,7 +229,7 @@ def shown_in(path: str) -> str:
     """
     The folder to list in order to see `path`: its parent, or itself if it is a folder that its parent's listing hides.
     """
-    return path if _is_hidden(path.rpartition("/")[2]) else parent(path)
+    return path if _is_hidden(_name(path)) else parent(path)
 
 
 def listed(found: Sequence[Source]) -> str:
@@ -256,6 +267,10 @@ def _without_dots(names: Sequence[str]) -> str:
         elif name != ".":
             kept.append(name)
     return "/".join(kept)
+
+
+def _name(path: str) -> str:
+    return path.rpartition("/")[2]
 
 
 def _is_relative(path: str) -> bool:

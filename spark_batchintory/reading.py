@@ -69,32 +69,14 @@ def batchintory(
     listing: Listing = "auto",
 ) -> DataFrame:
     """
-    Exactly the rows of a batch's files, or without `format` its paths.
-
-    Paths are ``uid LONG, item STRING, weight DOUBLE`` in uid order. Of files, schema and options of `reader` hold,
-    filters are pushed down, as if the files had been given to Spark by hand. A file that two uids name is read once
-    and credited to the lower one. What Spark cannot know before it reads, a file that vanishes or is broken, surfaces
-    as Spark's error in the action.
+    What ``spark.read.batchintory`` does; its words are in `registration.batchintory`, where users see them.
 
     Parameters
     ----------
     reader
-        ``spark.read`` with whatever was set on it. A format set there is not seen: give it here.
-    batch
-        A batch, a planned batch, or the id of a batch in the configured inventory.
-    format
-        Any that takes paths: ``json``, ``csv``, ``parquet``, …
-    provenance
-        Add the struct column ``_batchintory``: job, job_identifier, batch_id, attempt, uid, item, processing_start (an
-        instant). All rows are kept; one whose file belongs to no item raises.
-    missing_files
-        What becomes of files that are not there: ``fail`` names them, ``skip`` leaves them out and tells the batch.
-    unreadable
-        The same for names that Spark silently ignores (``_x``, ``.x``).
-    root
-        Where items without a scheme lie.
-    listing
-        ``folders`` lists the files' folders instead of asking for each file; see `loading.load_files`.
+        ``spark.read`` with whatever was set on it.
+    batch, format, provenance, missing_files, unreadable, root, listing
+        See there.
 
     Raises
     ------
@@ -203,7 +185,7 @@ class BatchintoryReader:
         listing: Listing = "auto",
     ) -> DataFrame:
         """
-        As the function `batchintory` of this module, on this reader.
+        As ``spark.read.batchintory``, whose docstring has the details.
         """
         return batchintory(
             self._reader,

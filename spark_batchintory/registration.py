@@ -86,7 +86,44 @@ def batchintory(
     listing: Listing = "auto",
 ) -> DataFrame:
     """
-    The files of a batch, or without `format` their paths; see `spark_batchintory.reading.batchintory`.
+    Exactly the rows of a batch's files, or without `format` its paths.
+
+    Paths are ``uid LONG, item STRING, weight DOUBLE`` in uid order. Of files, schema and options of the reader hold,
+    filters are pushed down, as if the files had been given to Spark by hand. A file that two uids name is read once
+    and credited to the lower one. What Spark cannot know before it reads, a file that vanishes or is broken, surfaces
+    as Spark's error in the action.
+
+    Parameters
+    ----------
+    batch
+        A batch, a planned batch, or the id of a batch in the configured inventory.
+    format
+        Any that takes paths: ``json``, ``csv``, ``parquet``, … One that was set on the reader is not seen.
+    provenance
+        Add the struct column ``_batchintory``: job, job_identifier, batch_id, attempt, uid, item, processing_start (an
+        instant). All rows are kept; one whose file belongs to no item raises.
+    missing_files
+        What becomes of files that are not there: ``fail`` names them, ``skip`` leaves them out and tells the batch.
+    unreadable
+        The same for names that Spark silently ignores (``_x``, ``.x``), or cannot open (``x:y`` on a local disk).
+    root
+        Where items without a scheme lie.
+    listing
+        ``folders`` lists the files' folders instead of asking for each file; see `loading.load_files`.
+
+    Raises
+    ------
+    ConfigurationError
+        An argument is wrong, `batch` is nothing readable, or the format cannot tell a row's file.
+    ItemError
+        A file is missing or unreadable, an item is no location, or items overlap.
+
+    Examples
+    --------
+    >>> batch = bi.acquire_batch("daily", "files", batch_weight=10**9)  # doctest: +SKIP
+    >>> with batch:  # doctest: +SKIP
+    ...     events = spark.read.schema("id LONG").batchintory(batch, format="json", provenance=True)
+    ...     events.write.format("delta").options(**batch.delta_options()).mode("append").save("/silver/events")
     """
     from .reading import batchintory as read
 

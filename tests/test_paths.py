@@ -102,11 +102,17 @@ def test_an_escaped_name_holds_no_bare_pattern(name):
         ("/.d/x.csv", False),
         ("/d/_folder/", False),
         ("s3a://_bucket/x", False),
+        ("file:/d/12:30.csv", True),
+        ("file:///d/12:30.csv", True),
+        ("file:/12:30/x.csv", False),
+        ("s3a://bucket/12:30.csv", False),
+        ("abfss://c@account.dfs.core.windows.net/12:30.csv", False),
+        ("dbfs:/Volumes/main/raw/12:30.csv", False),
     ],
 )
 def test_names_that_spark_ignores_are_known(item, ignored):
     """
-    Unreadable names are told beforehand, by the rule Spark applies to files; folders are exempt from it.
+    Unreadable names are told beforehand, by the rules Spark and Hadoop apply to files; folders are exempt from them.
     """
     assert ignored == paths.never_read(found(item)[0])
 

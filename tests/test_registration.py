@@ -328,3 +328,18 @@ def test_all_ways_to_read_take_the_same_arguments(method):
     ours, typed = (list(inspect.signature(function).parameters.values())[1:] for function in (method, batchintory))
 
     assert ours == typed
+
+
+def test_the_method_is_found_and_explained_where_people_type(fake):
+    """
+    Tab completion offers it on a reader, and help shows what each argument means.
+    """
+    code = """
+        import pyspark.sql.readwriter, spark_batchintory, inspect
+        method = pyspark.sql.readwriter.DataFrameReader.batchintory
+        words = inspect.getdoc(method)
+        wanted = list(inspect.signature(method).parameters)[1:]
+        offered = "batchintory" in dir(pyspark.sql.readwriter.DataFrameReader())
+        print(offered, [name for name in wanted if name not in words])
+    """
+    assert run(code, fake) == "True []"

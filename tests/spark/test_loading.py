@@ -4,7 +4,9 @@ A list of files as a DataFrame (`spark_batchintory.loading`): exactly those file
 
 from __future__ import annotations
 
+import json
 import os
+import random
 from pathlib import Path
 from urllib.parse import quote
 
@@ -13,7 +15,7 @@ from pyspark import SparkContext
 
 from spark_batchintory.batch import Item
 from spark_batchintory.errors import ConfigurationError, ItemError
-from spark_batchintory.loading import FILE_FORMATS, load_files, session_of
+from spark_batchintory.loading import FILE_FORMATS, KEY, load_files, session_of, with_key
 from spark_batchintory.paths import SkippedFile
 
 THRESHOLD = "spark.sql.sources.parallelPartitionDiscovery.threshold"
@@ -143,9 +145,9 @@ def test_root_is_put_before_items_without_a_scheme(spark, tmp_path):
     """
     `root=` says where items lie that are only names.
     """
-    write(tmp_path, "a b", "e:f")
+    write(tmp_path, "a b", "e:f/g")
     write(tmp_path / "elsewhere", "c")
-    items = [Item(1, "a b"), Item(2, "/e:f"), Item(3, f"file:{tmp_path}/elsewhere/c")]
+    items = [Item(1, "a b"), Item(2, "/e:f/g"), Item(3, f"file:{tmp_path}/elsewhere/c")]
 
     frame = load_files(spark.read, items[::2], format="text", root=f"file://{tmp_path}/").frame
     assert sorted(row.value for row in frame.collect()) == names("a b", "c")
@@ -220,6 +222,75 @@ def test_the_rule_for_ignored_names_is_sparks(spark, tmp_path):
     loaded = load_files(spark.read, items, format="text", unreadable="skip")
 
     assert readable == [source.uid for source in loaded.sources]
+
+
+@pytest.mark.parametrize("spelling", ["{}", "file:{}"])
+@pytest.mark.parametrize("listing", ["auto", "folders"])
+def test_a_colon_in_a_local_name_is_an_error_or_recorded(spark, tmp_path, spelling, listing):
+    """
+    P1: what Hadoop cannot open on a local disk is refused before any work, or left out and recorded.
+    """
+    items = [item._replace(item=spelling.format(item.item)) for item in write(tmp_path, "a", "12:30", "12:30 d/b")]
+
+    with pytest.raises(ItemError, match=r"uid 2: .*12:30'\. "):
+        load_files(spark.read, items, format="text", listing=listing)
+    loaded = load_files(spark.read, items, format="text", unreadable="skip", listing=listing)
+    assert sorted(row.value for row in loaded.frame.collect()) == names("a", "12:30 d/b")
+    assert loaded.skipped == [SkippedFile(2, items[1].item, "unreadable")]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])  # the second infers its schema, and reads the files for that
+@pytest.mark.parametrize("listing", ["auto", "folders"])
+def test_a_colon_in_a_folders_file_is_an_error_or_recorded(spark, tmp_path, form, listing):
+    """
+    P1: the same where an item is the folder: the file is named, and the others are read.
+    """
+    write(tmp_path, "f/a", "f/12:30", "b")
+    for file in ("f/a", "f/12:30", "b"):
+        (tmp_path / file).write_text(json.dumps({"value": file}))
+    items = [Item(1, f"file:{tmp_path}/f"), Item(2, f"file:{tmp_path}/b")]
+
+    with pytest.raises(ItemError, match=r"uid 1: .*/f/12:30'\. "):
+        load_files(spark.read, items, format=form, listing=listing)
+    loaded = load_files(spark.read, items, format=form, unreadable="skip", listing=listing)
+    assert loaded.frame.count() == 2
+    assert loaded.skipped == [SkippedFile(1, f"file:{tmp_path}/f/12:30", "unreadable")]
+
+
+def generated(count: int) -> list[str]:
+    """
+    File names of every kind a file system takes, the same each time.
+    """
+    dice = random.Random(7)
+    kinds = [" %#,=:+&;^~$!@'\"()[]{}*?\\|\t\n", "éßñøЖ中文\u00a0\u2028\u3000😀", "abcXYZ0189", "._-"]
+    letters = ["".join(kinds), *kinds, kinds[2], kinds[2]]
+    found: set[str] = set()
+    while len(found) < count:
+        name = "".join(dice.choice(dice.choice(letters)) for _ in range(dice.randint(1, 24)))
+        if name not in {".", ".."}:
+            found.add(name)
+    return sorted(found)
+
+
+def test_a_thousand_generated_names_are_those_files(spark, tmp_path):
+    """
+    Exact paths: of the names that Spark can read at all, every one is read, and its rows are told from all others.
+
+    Beside each lies a decoy that is not in the batch and that a pattern might match.
+    """
+    every = generated(1_000)
+    items = write(tmp_path, *every)
+    write(tmp_path, *{name.replace("*", "x").replace("?", "x").replace("%20", " ") + "x" for name in every} - {*every})
+    refused = {name for name in every if name[0] in "._" or ":" in name or name.endswith("._COPYING_")}
+
+    loaded = load_files(spark.read, items, format="text", unreadable="skip")
+    rows = with_key(loaded.frame).collect()
+
+    assert {item.uid for item in items if every[item.uid - 1] in refused} >= {file.uid for file in loaded.skipped}
+    assert sorted(row.value for row in rows) == names(*(every[source.uid - 1] for source in loaded.sources))
+    owner = loaded.owners()
+    assert all(row.value == quote(every[owner[row[KEY]].uid - 1]) for row in rows)
+    assert len(rows) >= 0.99 * (len(every) - len(refused))
 
 
 @pytest.mark.parametrize("spelling", ["{}", "{}/", "file:{}", "file:{}/"])

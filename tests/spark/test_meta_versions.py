@@ -25,7 +25,8 @@ def files(delta):
     """
     A Delta table of nine files.
     """
-    delta.sql(f"CREATE OR REPLACE TABLE versioned USING delta AS {ROWS}")
+    delta.sql("DROP TABLE IF EXISTS versioned")
+    delta.sql(f"CREATE TABLE versioned USING delta AS {ROWS}")
     yield "versioned"
     delta.sql("DROP TABLE IF EXISTS versioned")
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
+from importlib.metadata import version
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from spark_batchintory.backends.spark_text import name_of
 from spark_batchintory.batch import Bounds
 from spark_batchintory.meta import MetaTable
 from spark_batchintory.testing.meta_contract import AddRows, MakeTable, MetaContract
+from spark_batchintory.testing.meta_naming import FILTERS
 from spark_batchintory.testing.meta_tables import Row
 
 TYPES = {"integer": "BIGINT", "exact": "DECIMAL(30, 9)", "float": "DOUBLE", "text": "STRING"}
@@ -61,7 +63,8 @@ class Tables:
         frame = self.spark.createDataFrame(values, typed)
         if "`.`" in place:
             self.spark.sql(f"CREATE DATABASE IF NOT EXISTS {name_of(self.schema)}")
-            frame.write.format("delta").mode("overwrite").saveAsTable(place)
+            self.spark.sql(f"DROP TABLE IF EXISTS {place}")
+            frame.write.format("delta").saveAsTable(place)
         else:
             frame.createOrReplaceTempView(place)
 
@@ -98,6 +101,15 @@ class TestSparkMeta(MetaContract):
         The backend.
         """
         return SparkMeta(lambda: delta)
+
+    @pytest.mark.parametrize("condition", FILTERS)
+    def test_conditions_as_text(self, meta, make_table, condition):
+        """
+        API: a filter is SQL of the system that reads the table; to Spark before 4.0 two quotes within a text are none.
+        """
+        if "''" in condition and version("pyspark") < "4":
+            pytest.skip("Spark before 4.0 joins 'it''s' to its")
+        super().test_conditions_as_text(meta, make_table, condition)
 
     @pytest.fixture
     def make_table(self, tables: Tables) -> MakeTable:
