@@ -103,6 +103,9 @@ class Batch(RecordedBatch):
         """
         End the batch as succeeded and publish it under the next number of its job.
 
+        Says so in the log if this process never asked the batch for its items or its range. That a DataFrame was made
+        of it and never written cannot be seen from here.
+
         Parameters
         ----------
         result
@@ -124,6 +127,8 @@ class Batch(RecordedBatch):
             Status.SUCCEEDED,
             lambda row, turn: succeeding(row, turn, result=stored, logging=note, skipped=self._skips()),
         )
+        if not self._was_read:
+            log.warning("batch %s of job %r succeeded, but nobody asked it for its items here", self.id, self.job)
 
     def failed(self, error: BaseException | str | None = None, logging: str | None = None, result: Any = None) -> None:
         """
@@ -259,7 +264,7 @@ class Batch(RecordedBatch):
         """
         A pickled batch can be read and iterated, but only the process that acquired it can end it.
         """
-        return Batch, (Claimed(self._row, self._items), None)
+        return Batch, (Claimed(self._read_row(), self._items), None)
 
     def _a_lease_from_now(self) -> float:
         """

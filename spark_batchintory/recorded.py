@@ -43,6 +43,7 @@ class RecordedBatch:
         self._row = row
         self._items = items
         self._skipped: list[SkippedFile] = []
+        self._was_read = False
 
     @property
     def id(self) -> int:
@@ -84,14 +85,14 @@ class RecordedBatch:
         """
         First uid.
         """
-        return self._row.batch_id_start
+        return self._read_row().batch_id_start
 
     @property
     def batch_id_end(self) -> int:
         """
         Last uid, inclusive.
         """
-        return self._row.batch_id_end
+        return self._read_row().batch_id_end
 
     @property
     def count(self) -> int:
@@ -133,21 +134,21 @@ class RecordedBatch:
         """
         The uids, in order.
         """
-        return [item.uid for item in self._items]
+        return [uid for uid, _, _ in self]
 
     @property
     def items(self) -> list[str]:
         """
         The locations, in uid order.
         """
-        return [item.item for item in self._items]
+        return [item for _, item, _ in self]
 
     @property
     def weights(self) -> list[Weight]:
         """
         The weights as the meta table has them, in uid order.
         """
-        return [item.weight for item in self._items]
+        return [weight for _, _, weight in self]
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -182,7 +183,7 @@ class RecordedBatch:
         """
         `id_min, id_max, count, weight`, as in pybatchintory.
         """
-        row = self._row
+        row = self._read_row()
         return BatchIdRange(row.batch_id_start, row.batch_id_end, row.batch_count, row.batch_weight)
 
     @property
@@ -201,6 +202,7 @@ class RecordedBatch:
         )
 
     def __iter__(self) -> Iterator[Item]:
+        self._was_read = True
         return iter(self._items)
 
     def __len__(self) -> int:
@@ -240,12 +242,19 @@ class RecordedBatch:
         known = set(self._skipped)
         self._skipped += [file for file in files if file not in known]
 
+    def _read_row(self) -> BatchRow:
+        """
+        The row, for somebody who wants to know which items it holds.
+        """
+        self._was_read = True
+        return self._row
+
     @property
     def _facts(self) -> Mapping[str, Any]:
         return {
             "job": self.job,
             "meta table": self.meta_table,
-            "uids": f"{self.batch_id_start} – {self.batch_id_end}",
+            "uids": f"{self._row.batch_id_start} – {self._row.batch_id_end}",
             "items": self.count,
             "weight": self.weight,
             "attempt": f"{self.attempt} ({self.status})",
@@ -253,7 +262,7 @@ class RecordedBatch:
 
     def __repr__(self) -> str:
         return (
-            f"<Batch {self.id} of job {self.job!r}: uids {self.batch_id_start}–{self.batch_id_end}, "
+            f"<Batch {self.id} of job {self.job!r}: uids {self._row.batch_id_start}–{self._row.batch_id_end}, "
             f"{self.count} items, weight {self.weight}, attempt {self.attempt}, {self.status}>"
         )
 

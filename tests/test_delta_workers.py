@@ -347,12 +347,12 @@ class TestSeveralProcesses:
         one, other = stage.open(), stage.open()
         one.backend._table.is_local = other.backend._table.is_local = True
         with caplog.at_level(logging.WARNING, "spark_batchintory"):
-            acquire(one, batch_count=1).succeeded()
-            acquire(one, batch_count=1).succeeded()
+            acquire(one, batch_count=1).give_back()
+            acquire(one, batch_count=1).give_back()
             assert caplog.messages == []
-            acquire(other, batch_count=1).succeeded()
+            acquire(other, batch_count=1).give_back()
             for _ in range(2):
-                acquire(one, batch_count=1).succeeded()
+                acquire(one, batch_count=1).give_back()
         assert [message for message in caplog.messages if "several processes" in message] == caplog.messages
         assert len(caplog.messages) == 1
 

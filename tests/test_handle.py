@@ -678,14 +678,15 @@ class TestHeld:
         """
         API: a notebook keeps variables for ever; other jobs and ended batches are none of its business.
         """
-        acquire(lite.inventory, "other").succeeded()
+        with acquire(lite.inventory, "other") as other:
+            assert other.uids
         assert caplog.messages == []
 
         acquire(lite.inventory)
         assert [text for text in caplog.messages if "still holds" in text and str(batch.id) in text]
         caplog.clear()
         for one in lite.inventory.held():
-            one.succeeded()
+            one.give_back()
         acquire(lite.inventory)
         assert caplog.messages == []
 
@@ -729,6 +730,20 @@ class TestHeld:
             thread.join(timeout=60)
         assert errors == []
         assert lite.rows("SELECT COUNT(*) FROM inventory WHERE status = 'succeeded'") == [100]
+
+
+def test_a_batch_that_nobody_read_is_told(lite, caplog):
+    """
+    The trap: a batch that succeeds although its items were never asked for is a warning; one that was read is none.
+    """
+    inventory = lite.open()
+    held = [acquire(inventory) for _ in range(3)]
+    asked = [list, lambda batch: batch.id_range, repr]
+    for batch, ask in zip(held, asked, strict=True):
+        ask(batch)
+        batch.succeeded()
+
+    assert [record.args for record in caplog.records if "nobody asked" in record.message] == [(3, "daily")]
 
 
 def test_unavailable_is_not_the_end(lite, monkeypatch):

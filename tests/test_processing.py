@@ -252,7 +252,7 @@ class TestProcess:
         """
         API: what the other workers hold is not forgotten.
         """
-        lite.open().process(lambda batch: None, "daily", "files", batch_count=1, workers=3)
+        lite.open().process(list, "daily", "files", batch_count=1, workers=3)
         assert caplog.messages == []
 
     @pytest.mark.parametrize("wrong", [{"on_error": "ignore"}, {"workers": 0}, {"workers": 1.5}, {"workers": None}])
