@@ -20,6 +20,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 from warnings import catch_warnings, filterwarnings
 
@@ -46,6 +47,16 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """
+    Bear with an older pyspark: what it leaves to the garbage collector (the socket of each collect, a file of the
+    launch), and its use of distutils.
+    """
+    if _scala() == "2.12":
+        config.addinivalue_line("filterwarnings", "ignore:unclosed:ResourceWarning")
+        config.addinivalue_line("filterwarnings", "ignore:distutils Version classes:DeprecationWarning")
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """
@@ -67,7 +78,15 @@ def _wants_spark(nodeid: str) -> bool:
 
 
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+def jars() -> dict[str, str]:
+    """
+    What the session of a run needs besides: packages under ``spark.jars.packages``, and confs for them.
+    """
+    return {"spark.jars.packages": _spark_jar("avro")}
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory: pytest.TempPathFactory, jars: dict[str, str]) -> Iterator[SparkSession]:
     """
     The one Spark session of a run: two cores, UTC, with Delta, everything it writes in a temporary folder.
 
@@ -83,9 +102,11 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     if CONNECT:
         os.environ["SPARK_TESTING"] = "1"  # a free port for the server, and the client finds it
     plain, delta = _spark_settings(folder), _delta_settings()
+    packages = [part["spark.jars.packages"] for part in (delta, jars) if "spark.jars.packages" in part]
     with _output_to(folder / "jvm.log"):
         try:
-            session = _session(SparkSession.builder, plain | delta)
+            wanted = plain | delta | jars | {"spark.jars.packages": ",".join(packages)}
+            session = _session(SparkSession.builder, wanted)
         except PySparkRuntimeError:  # Delta's jars come over the network; who needs them says that they are not there
             session = _session(SparkSession.builder, plain)
     SparkContext._active_spark_context.setLogLevel("ERROR")
@@ -109,9 +130,27 @@ def _delta_settings() -> dict[str, str]:
     What makes the session read and write Delta tables; nothing if delta-spark is not installed.
     """
     try:
-        return {**delta_confs("the tests"), "spark.databricks.delta.snapshotPartitions": "1"}
+        confs = {**delta_confs("the tests"), "spark.databricks.delta.snapshotPartitions": "1"}
     except MissingDependencyError:
         return {}
+    if CONNECT and _scala() == "2.12":  # later ones bring their server along
+        confs["spark.jars.packages"] += f",{_spark_jar('connect')}"
+    return confs
+
+
+def _spark_jar(name: str) -> str:
+    """
+    A part of Spark that pyspark does not bring along; of 3.5.8 the one before it, which Maven Central has for certain.
+    """
+    release = version("pyspark")
+    return f"org.apache.spark:spark-{name}_{_scala()}:{'3.5.7' if release == '3.5.8' else release}"
+
+
+def _scala() -> str:
+    try:
+        return "2.12" if version("pyspark").startswith("3.") else "2.13"
+    except PackageNotFoundError:
+        return "2.13"
 
 
 def _spark_settings(folder: Path) -> dict[str, str]:
