@@ -131,6 +131,7 @@ def test_other_jobs_filters_and_bounds_leave_little(tmp_path):
         def work(number: int) -> None:
             limits = {"batch_weight": number % 7 + 1, "batch_id_max": number % 40 + 1, "lease": number + 1}
             batch = inventory.acquire_batch(f"job {number}", "files", meta_filter="uid > 0", **limits)
+            assert batch.uids
             batch.succeeded()
 
         # Names of the last 1,024 jobs are remembered as checked.
@@ -212,6 +213,7 @@ def test_a_thousand_inventories_leave_nothing(tmp_path):
     def work(number: int) -> None:
         with bi.open_inventory(url) as inventory:
             batch = inventory.acquire_batch("daily", "files", batch_count=1)
+            assert batch.uids
             batch.succeeded()
 
     assert growth(work, 1_000) < 10 * BLOCKS_EACH
