@@ -101,6 +101,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory, jars: dict[str, str]) -> Ite
     time.tzset()
     if CONNECT:
         os.environ["SPARK_TESTING"] = "1"  # a free port for the server, and the client finds it
+        os.environ["PYARROW_IGNORE_TIMEZONE"] = "1"  # pandas' affair, of which 3.5 warns whoever connects
     plain, delta = _spark_settings(folder), _delta_settings()
     packages = [part["spark.jars.packages"] for part in (delta, jars) if "spark.jars.packages" in part]
     with _output_to(folder / "jvm.log"):
@@ -121,6 +122,7 @@ def _session(builder: Any, settings: dict[str, str]) -> SparkSession:
     with catch_warnings():
         if CONNECT:  # Connect sets on the session what only the server can be started with, and warns that it cannot
             filterwarnings("ignore", "Failed to set")
+            filterwarnings("ignore", "Attempted to automatically find")  # and 3.5 looks for a build of its own first
         session: SparkSession = builder.getOrCreate()
     return session
 

@@ -10,8 +10,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.effort import Effort
 from benchmarks.machine import describe, load
-from benchmarks.parts import EXTRA_PARTS, PARTS, Effort
+from benchmarks.parts import EXTRA_PARTS, PARTS
 from benchmarks.report import Section, document, renewed
 
 PAGE = Path(__file__).parents[1] / "docs" / "performance.md"

@@ -17,10 +17,13 @@ __all__ = ["delta_session"]
 
 
 @contextmanager
-def delta_session(**settings: str) -> Iterator[tuple[Any, Path]]:
+def delta_session(connect: bool = False, **settings: str) -> Iterator[tuple[Any, Path]]:
     """
     The session, and a folder to write into; `settings` with two underscores where the name has a dot.
+
+    With `connect` one of Spark Connect, with its server in this process.
     """
+    from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
     os.environ |= {"SPARK_LOCAL_IP": "127.0.0.1", "PYSPARK_PYTHON": sys.executable}
@@ -29,8 +32,10 @@ def delta_session(**settings: str) -> Iterator[tuple[Any, Path]]:
         named = {key.replace("__", "."): value for key, value in settings.items()}
         for key, value in (_settings(Path(name)) | named).items():
             builder = builder.config(key, value)
-        session = builder.master("local[2]").getOrCreate()
-        session.sparkContext.setLogLevel("ERROR")
+        if connect:
+            os.environ["SPARK_TESTING"] = "1"  # a free port for the server
+        session = (builder.remote if connect else builder.master)("local[2]").getOrCreate()
+        SparkContext._active_spark_context.setLogLevel("ERROR")
         try:
             yield session, Path(name)
         finally:

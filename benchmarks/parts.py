@@ -5,7 +5,6 @@ The parts of a run: what each measures, against what it is judged, and what its 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from benchmarks import delta_times, spark_planning, statement_cost
 from benchmarks.acquire_time import ANCESTOR, acquire_times
@@ -14,54 +13,19 @@ from benchmarks.claim_rate import BARE, PROCESSES, Rates, claim_rates
 from benchmarks.contenders import OURS, library_is_there
 from benchmarks.crowd import CROWD, FEW, crowd_rates
 from benchmarks.databases import SQLITE_JOURNAL, SQLITE_SYNCHRONOUS
+from benchmarks.effort import Effort
 from benchmarks.finish_time import BARE_FINISH, FINISH, finish_times
 from benchmarks.history import EMPTY, FULL, history_times
+from benchmarks.loading_parts import loading, loading_connect, streams
 from benchmarks.looking import BURST, DENSE, FILTERED, ITEMS, KEPT, OPEN_GAPS, STEPS, UNLOOKED, looking_times
 from benchmarks.report import Line, Section, Target
 from benchmarks.rescue_time import CLAIM, RESCUE, SIZES, rescue_times
 from benchmarks.startup import BASE, STATUS, import_breakdown, import_times, status_times
 from benchmarks.timing import Sample
 
-__all__ = ["EXTRA_PARTS", "PARTS", "Effort"]
+__all__ = ["EXTRA_PARTS", "PARTS"]
 
 FLOOR = "floor"
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """
-    How much is measured; `quick` is for trying the runner, its figures say little.
-    """
-
-    sizes: tuple[int, ...] = (100_000, 1_000_000, 5_000_000)
-    acquires: int = 60
-    claims: int = 4000
-    storms: int = 5
-    history: int = 20_000
-    history_acquires: int = 200
-    processes: int = 30
-    statement_rounds: int = 15
-    bursts: int = 8
-    finishes: int = 300
-    rescues: int = 100
-    crowd_claims: int = 4000
-    crowd_storms: int = 5
-    app_ids: tuple[int, ...] = (0, 10_000, 100_000, 500_000)
-    appends: int = 7
-    pending: tuple[int, ...] = (100_000, 5_000_000)
-    plans: int = 15
-    delta_commits: int = 3_500
-    delta_rounds: int = 15
-    delta_batches: int = 60
-
-    @classmethod
-    def quick(cls) -> Effort:
-        """
-        Everything once, in about a minute.
-        """
-        return cls(
-            (20_000, 100_000), 10, 400, 2, 500, 30, 5, 3, 2, 40, 20, 400, 2, (0, 10_000), 3, (20_000,), 3, 60, 4, 12
-        )
 
 
 def _ours(*others: str) -> list[str]:
@@ -325,8 +289,11 @@ PARTS: dict[str, Callable[[Effort], Section]] = {
     "delta-crew": delta_crew,
     "spark-planning": planning_in_spark,
     "app-ids": app_ids,
+    "loading": loading,
+    "streams": streams,
 }
 EXTRA_PARTS: dict[str, Callable[[Effort], Section]] = {
+    "loading-connect": loading_connect,
     "imports": imports,
     "statements": statements,
 }

@@ -22,15 +22,17 @@ only looked at where the reader shows that Spark's driver is in this process's m
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
-from uuid import uuid4
 
+from . import gateway
 from .errors import ConfigurationError, ItemError
-from .listing import bounded_listing
+from .file_keys import KEY, with_key
+from .listing import FEW, bounded_listing, can_bound, keep_listing, lists_each_time
 from .paths import (
     SkippedFile,
     Source,
@@ -48,9 +50,10 @@ from .paths import (
     shown_in,
     sources,
 )
+from .session_facts import condition, session_of, working_directory
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, DataFrameReader, SparkSession
+    from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 
     from .batch import Item
 
@@ -60,14 +63,9 @@ Listing: TypeAlias = Literal["auto", "folders"]
 FILE_FORMATS = frozenset({"avro", "binaryfile", "csv", "image", "json", "libsvm", "orc", "parquet", "text", "xml"})
 """Spark's own file sources, in lower case: each path is a file or a folder of files."""
 
-KEY = "_batchintory_file"
-"""Name of the column, in no result, that holds the decoded path of a row's file."""
-
-_RAW = "_batchintory_raw"
-# Read by SQL, so without a backslash: what that means there depends on spark.sql.parser.escapedStringLiterals.
-# url_decode takes "+" for a blank, which a path does not.
-_DECODED = f"regexp_replace(url_decode(replace({_RAW}, '+', '%2B')), '^([A-Za-z][A-Za-z0-9+.-]*):///', '$1:/') AS {KEY}"
 _NAMED_AT_MOST = 20
+_MANY_TASKS = 10_000
+_ROOM = 10  # so many files per file of the batch may be listed to find it
 
 _TROUBLE = {
     "missing": "files are missing",
@@ -79,19 +77,23 @@ _WAY_OUT = {
     "unreadable": "unreadable='skip' leaves them out and records them; a folder of such a name needs a slash after it",
 }
 
+_log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class LoadedFiles:
     """
     The DataFrame, the items it was made of, and what was left out.
 
-    `files` are the decoded paths of its files, None if Spark was not asked for them yet.
+    `files` are the decoded paths of its files, None if Spark was not asked for them yet; `keyed` is the frame with the
+    column `KEY`, if that cannot be asked of it any more.
     """
 
     frame: DataFrame
     sources: Sequence[Source]
     files: Sequence[str] | None
     skipped: Sequence[SkippedFile] = ()
+    keyed: DataFrame | None = None
 
     def owners(self) -> dict[str, Source]:
         """
@@ -137,7 +139,8 @@ def load_files(
     listing
         ``folders`` lists the folders the files lie in, with all folders below, instead of asking for each file:
         quicker where few folders hold little else, and a store answers slowly. The option ``basePath`` has no effect
-        then, and an empty folder counts as missing.
+        then, and an empty folder counts as missing. ``auto`` asks for each file, but lists folders on a Connect session
+        that refuses confs, where more than 32 files lie in at most 32 folders which hold at most 10 times as many.
     title
         Names the batch in messages.
 
@@ -156,31 +159,23 @@ def load_files(
     found = load.locate(items, root)
     found, hidden = load.sift(found, load.hidden(found), unreadable, "unreadable")
     found, absent = load.sift(found, load.absent_here(found), missing_files, "missing")
-    loaded = (load.folders if listing == "folders" else load.each)(found, missing_files)
+    how = load.folders if listing == "folders" else load.quickest
+    with bounded_listing(load.session, [source.path for source in found]):
+        loaded = load.kept(how(found, missing_files))
+    if len(loaded.files or ()) > _MANY_TASKS:
+        _log.info(
+            "%s: %d files; with many cores Spark makes a task of each small one: fewer items per batch, or a higher "
+            "spark.sql.files.openCostInBytes, make fewer",
+            title,
+            len(loaded.files or ()),
+        )
     return replace(loaded, skipped=[*hidden, *absent, *loaded.skipped])
 
 
-def session_of(reader: DataFrameReader) -> SparkSession:
+class _TooMuchElse(Exception):
     """
-    The session behind a reader; classic and Connect keep it under different names.
+    Folders hold far more than the files that were wanted.
     """
-    for name in ("_spark", "_client"):
-        session: SparkSession | None = getattr(reader, name, None)
-        if hasattr(session, "createDataFrame"):
-            assert session is not None
-            return session
-    raise ConfigurationError(
-        f"{type(reader).__name__} shows no session; use bi.reader(spark) with spark.read of pyspark 3.5 or later"
-    )
-
-
-def with_key(frame: DataFrame) -> DataFrame:
-    """
-    `frame` with one more column, `KEY`: the decoded path of the file each row comes from.
-    """
-    # metadataColumn (pyspark 4) finds the hidden column also where the data has one of its name.
-    metadata: Column = frame.metadataColumn("_metadata") if hasattr(frame, "metadataColumn") else frame["_metadata"]
-    return frame.select("*", metadata.getField("file_path").alias(_RAW)).selectExpr("*", _DECODED).drop(_RAW)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,7 +193,7 @@ class _Load:
     def locate(self, items: Iterable[Item], root: str | None) -> list[Source]:
         found = sources(items, root)
         if self._is_of_files and needs_default(found):
-            found = qualified(found, _working_directory(self.session))
+            found = qualified(found, working_directory(self.session))
         return distinct(found)
 
     def hidden(self, found: Sequence[Source]) -> list[Source]:
@@ -226,6 +221,17 @@ class _Load:
         skipped = [SkippedFile(source.uid, source.item, reason) for source in bad]
         return [source for source in found if source.uid not in gone], skipped
 
+    def quickest(self, found: Sequence[Source], missing_files: OnTrouble) -> LoadedFiles:
+        """
+        Load by name, or by folder where nothing keeps Spark from a task for each of many files.
+        """
+        if self._is_slow_by_name(found):
+            try:
+                return self.folders(found, missing_files, at_most=_ROOM * len(found))
+            except _TooMuchElse:
+                self.reader.option("recursiveFileLookup", "false")
+        return self.each(found, missing_files)
+
     def each(self, found: Sequence[Source], missing_files: OnTrouble) -> LoadedFiles:
         """
         Load by name; if Spark misses one, find out which ones there are not and go on without, or fail.
@@ -242,9 +248,9 @@ class _Load:
         loaded = self._exactly(kept)
         return replace(loaded, skipped=[*skipped, *loaded.skipped])
 
-    def folders(self, found: Sequence[Source], missing_files: OnTrouble) -> LoadedFiles:
+    def folders(self, found: Sequence[Source], missing_files: OnTrouble, at_most: int | None = None) -> LoadedFiles:
         """
-        Load the folders that the files lie in, and keep the rows of the files.
+        Load the folders that the files lie in, unless they hold more than `at_most`, and keep the rows of the files.
         """
         if not self._is_of_files:
             raise ConfigurationError(f"listing='folders' is for Spark's own file sources, not for {self.format!r}")
@@ -253,13 +259,43 @@ class _Load:
         except Exception:  # over a folder that is not there, or a file in one that is none of ours
             self.reader.option("recursiveFileLookup", "false")
             return self.each(found, missing_files)  # which says what it is, or gets by without
-        files, closed = self._opened(files_in(_inputs(whole), found), found)
+        every = _inputs(whole)
+        if at_most is not None and len(every) > at_most:
+            raise _TooMuchElse
+        files, closed = self._opened(files_in(every, found), found)
         there = {source.uid for source in owners(files, found).values()}
         there |= {file.uid for file in closed}
         absent = [source for source in found if source.uid not in there]
         kept, skipped = self.sift(found, absent, missing_files, "missing")
         keyed = with_key(whole)
         return LoadedFiles(keyed.where(keyed[KEY].isin(files)).drop(KEY), kept, files, [*closed, *skipped])
+
+    def kept(self, loaded: LoadedFiles) -> LoadedFiles:
+        """
+        The same, read through a view where the server would list many files again with every call.
+        """
+        if not self._is_of_files or len(loaded.files or ()) <= FEW or not lists_each_time(self.session):
+            return loaded
+        try:
+            keyed = with_key(loaded.frame)
+            _ = keyed.schema
+        except Exception as error:
+            if condition(error) is None:
+                raise
+            return replace(loaded, frame=keep_listing(loaded.frame))  # a source without `_metadata`
+        keyed = keep_listing(keyed)
+        return replace(loaded, frame=keyed.drop(KEY), keyed=keyed)
+
+    def _is_slow_by_name(self, found: Sequence[Source]) -> bool:
+        # Only Connect's reader shows its options: with a basePath the folders would give columns.
+        options = getattr(self.reader, "_options", None)
+        return (
+            self._is_of_files
+            and options is not None
+            and not any(name.lower() == "basepath" for name in options)
+            and len(found) > FEW >= len({shown_in(source.path) for source in found})
+            and not can_bound(self.session)
+        )
 
     @property
     def _is_of_files(self) -> bool:
@@ -313,7 +349,7 @@ class _Load:
         texts = [escaped(path) for path in paths] if literal else list(paths)
         try:
             with bounded_listing(self.session, paths):
-                frame = self.reader.load(texts, **options)
+                frame = gateway.load(self.reader.options(**options), texts)
                 _ = frame.schema
         except Exception as error:
             if paths or condition(error) != "UNABLE_TO_INFER_SCHEMA":
@@ -327,7 +363,7 @@ class _Load:
         """
         with bounded_listing(self.session, paths):
             reader = self.session.read.format("binaryFile").option("recursiveFileLookup", "true")
-            frame = reader.load([escaped(path) for path in paths])
+            frame = gateway.load(reader, [escaped(path) for path in paths])
             _ = frame.schema
         return frame
 
@@ -349,33 +385,7 @@ class _Load:
 
 
 def _inputs(frame: DataFrame) -> list[str]:
-    return [decoded(uri) for uri in frame.inputFiles()]
-
-
-def condition(error: Exception) -> str | None:
-    """
-    The name of Spark's error condition, if `error` has one (getErrorClass until pyspark 4).
-    """
-    ask = getattr(error, "getCondition", None) or getattr(error, "getErrorClass", None)
-    condition: str | None = ask() if ask else None
-    return condition
-
-
-def _working_directory(session: SparkSession) -> str:
-    """
-    Where Spark looks for relative paths, with scheme and a slash at the end: it says so when it finds nothing there.
-    """
-    name = f"_batchintory-{uuid4().hex}"
-    cause: Exception | None = None
-    try:
-        _ = session.read.format("binaryFile").load(name).schema
-    except Exception as error:
-        parameters: dict[str, str] = getattr(error, "getMessageParameters", dict)() or {}
-        path: str = parameters.get("path", "")
-        if path.endswith(f"/{name}"):
-            return path.removesuffix(name)
-        cause = error
-    raise ConfigurationError("Spark does not say where items without a scheme lie, so give root=") from cause
+    return [decoded(uri) for uri in gateway.input_files(frame)]
 
 
 def _check(name: str, value: object, choices: object) -> None:

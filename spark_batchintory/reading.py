@@ -19,8 +19,11 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import ConfigurationError
-from .loading import KEY, Listing, LoadedFiles, OnTrouble, condition, load_files, session_of, with_key
+from .file_keys import KEY, with_key
+from .loading import Listing, LoadedFiles, OnTrouble, load_files
+from .local_frame import frame_of
 from .paths import SkippedFile
+from .session_facts import condition, session_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, DataFrameReader, SparkSession
@@ -32,11 +35,7 @@ PROVENANCE = "_batchintory"
 """The struct column that says where a row came from."""
 
 _CREDIT = "_batchintory_credit"
-# Not TIMESTAMP: in a session with spark.sql.timestampType=TIMESTAMP_NTZ that word means a time without zone.
-_CREDIT_TYPE = (
-    "STRUCT<job: STRING, job_identifier: STRING, batch_id: LONG, attempt: INT, uid: LONG, item: STRING, "
-    "processing_start: TIMESTAMP_LTZ>"
-)
+_FIELDS = ("job", "job_identifier", "batch_id", "attempt", "uid", "item", "processing_start")
 # The whole struct is guarded: a filter on one of its fields would otherwise turn the left join into an inner one.
 _KNOWN_OR_RAISE = (
     f"CASE WHEN {_CREDIT} IS NULL THEN raise_error(concat('no item of the batch owns ', coalesce({KEY}, 'this row'))) "
@@ -109,8 +108,15 @@ def paths_frame(spark: SparkSession, batch: Readable) -> DataFrame:
     """
     The items as ``uid LONG, item STRING, weight DOUBLE`` in uid order; a weight that is no finite number is NULL.
     """
-    rows = [(uid, item if item is None else str(item), _as_double(weight)) for uid, item, weight in batch]
-    return spark.createDataFrame(rows, "uid LONG, item STRING, weight DOUBLE")
+    items = list(batch)
+    return frame_of(
+        spark,
+        {
+            "uid": ("LONG", [item.uid for item in items]),
+            "item": ("STRING", [None if item.item is None else str(item.item) for item in items]),
+            "weight": ("DOUBLE", [_as_double(item.weight) for item in items]),
+        },
+    )
 
 
 def with_provenance(loaded: LoadedFiles, batch: Readable) -> DataFrame:
@@ -127,7 +133,7 @@ def with_provenance(loaded: LoadedFiles, batch: Readable) -> DataFrame:
         raise ConfigurationError(
             f"provenance=True needs column names beginning with {PROVENANCE!r} for itself; the data has {taken}"
         )
-    keyed = _keyed(frame)
+    keyed = _keyed(frame) if loaded.keyed is None else loaded.keyed
     credits = _credits(frame.sparkSession, loaded, batch).hint("broadcast")
     joined = keyed.join(credits, on=KEY, how="left")
     return joined.selectExpr("*", _KNOWN_OR_RAISE).drop(KEY, _CREDIT)
@@ -258,15 +264,25 @@ def _keyed(frame: DataFrame) -> DataFrame:
 
 
 def _credits(spark: SparkSession, loaded: LoadedFiles, batch: Readable) -> DataFrame:
-    job, identifier, batch_id, attempt = (
-        getattr(batch, name, None) for name in ("job", "job_identifier", "id", "attempt")
+    owner = loaded.owners()
+    constant = {
+        "job": ("STRING", getattr(batch, "job", None)),
+        "job_identifier": ("STRING", getattr(batch, "job_identifier", None)),
+        "batch_id": ("LONG", getattr(batch, "id", None)),
+        "attempt": ("INT", getattr(batch, "attempt", None)),
+        "processing_start": ("TIMESTAMP_LTZ", _as_instant(getattr(batch, "processing_start", None))),
+    }
+    frame = frame_of(
+        spark,
+        {KEY: ("STRING", list(owner))}
+        | {name: (kind, [value] * len(owner)) for name, (kind, value) in constant.items()}
+        | {
+            "uid": ("LONG", [source.uid for source in owner.values()]),
+            "item": ("STRING", [source.item for source in owner.values()]),
+        },
     )
-    start = _as_instant(getattr(batch, "processing_start", None))
-    rows = [
-        (file, (job, identifier, batch_id, attempt, source.uid, source.item, start))
-        for file, source in loaded.owners().items()
-    ]
-    return spark.createDataFrame(rows, f"{KEY} STRING, {_CREDIT} {_CREDIT_TYPE}")
+    fields = ", ".join(f"'{name}', {name}" for name in _FIELDS)
+    return frame.selectExpr(KEY, f"named_struct({fields}) AS {_CREDIT}")
 
 
 def _as_instant(time: datetime | None) -> datetime | None:

@@ -75,7 +75,7 @@ def test_a_reader_shows_its_session():
             "from pyspark.sql.connect.dataframe import DataFrame",
             "from pyspark.sql.connect.readwriter import DataFrameReader",
             "from pyspark.sql.connect.session import SparkSession",
-            "from spark_batchintory.loading import session_of",
+            "from spark_batchintory.session_facts import session_of",
             "session = object.__new__(SparkSession)",
             "assert session_of(DataFrameReader(session)) is session",
             "for name in ('inputFiles', 'select', 'selectExpr', 'where', 'join', 'drop', 'hint', 'sparkSession'):",

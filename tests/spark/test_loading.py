@@ -4,9 +4,11 @@ A list of files as a DataFrame (`spark_batchintory.loading`): exactly those file
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import random
+from contextlib import redirect_stdout
 from pathlib import Path
 from urllib.parse import quote
 
@@ -15,8 +17,12 @@ from pyspark import SparkContext
 
 from spark_batchintory.batch import Item
 from spark_batchintory.errors import ConfigurationError, ItemError
-from spark_batchintory.loading import FILE_FORMATS, KEY, load_files, session_of, with_key
+from spark_batchintory.file_keys import KEY, with_key
+from spark_batchintory.listing import lists_each_time
+from spark_batchintory.loading import FILE_FORMATS, load_files
 from spark_batchintory.paths import SkippedFile
+from spark_batchintory.reading import batchintory
+from spark_batchintory.session_facts import session_of
 
 THRESHOLD = "spark.sql.sources.parallelPartitionDiscovery.threshold"
 PARALLELISM = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
@@ -284,7 +290,7 @@ def test_a_thousand_generated_names_are_those_files(spark, tmp_path):
     refused = {name for name in every if name[0] in "._" or ":" in name or name.endswith("._COPYING_")}
 
     loaded = load_files(spark.read, items, format="text", unreadable="skip")
-    rows = with_key(loaded.frame).collect()
+    rows = (with_key(loaded.frame) if loaded.keyed is None else loaded.keyed).collect()
 
     assert {item.uid for item in items if every[item.uid - 1] in refused} >= {file.uid for file in loaded.skipped}
     assert sorted(row.value for row in rows) == names(*(every[source.uid - 1] for source in loaded.sources))
@@ -410,7 +416,8 @@ def test_listing_many_files_is_bounded(spark, tmp_path):
 
     items = write(tmp_path, *[str(n) for n in range(60)])
 
-    assert jobs(items) == [16]
+    listed = jobs(items)
+    assert (set(listed), len(listed) > 1) == ({16}, lists_each_time(spark))
     assert jobs([item._replace(item=f"file:{item.item}") for item in items]) == []
 
 
@@ -455,6 +462,111 @@ def test_a_platform_that_refuses_confs_reads_the_same(spark, tmp_path):
     frame = load_files(reader, items, format="text").frame
 
     assert sorted(row.value for row in frame.toDF("value").collect()) == names(*many)
+
+
+def refusing(spark):
+    """
+    A reader of a Connect session that refuses confs.
+    """
+    reader = spark.read
+    if not hasattr(reader, "_client"):
+        pytest.skip("only Connect's readers show that no basePath was set")
+    reader._client = _Refusing(spark)
+    return reader
+
+
+def test_folders_are_listed_where_nothing_bounds_the_listing(spark, tmp_path):
+    """
+    P6, P1: the rows are the same, found by few listings; a file that is missing is named as ever.
+    """
+    items = write(tmp_path, *(f"{n % 3}/f [{n}]" for n in range(40)), "0/else", "1/deeper/else")[:40]
+
+    loaded = load_files(refusing(spark), items, format="text")
+
+    assert sorted(row.value for row in loaded.frame.collect()) == names(*(f"{n % 3}/f [{n}]" for n in range(40)))
+    assert " Filter " in explained(loaded.frame)
+    with pytest.raises(ItemError, match=r"uid 41: .*/gone'\. "):
+        load_files(refusing(spark), [*items, Item(41, f"{tmp_path}/0/gone")], format="text")
+
+
+@pytest.mark.parametrize("case", ["much else", "many folders", "basePath", "few"])
+def test_folders_are_not_listed_where_that_would_cost_more_or_change_the_columns(spark, tmp_path, case):
+    """
+    P6: by name where the folders hold far more than the batch, where they are many, with a basePath, and for few files.
+    """
+    folder = "{}/f" if case == "many folders" else "k=1/f{}"
+    items = write(tmp_path, *(folder.format(n) for n in range(8 if case == "few" else 40)))
+    if case == "much else":
+        write(tmp_path, *(f"k=1/else{n}" for n in range(400)))
+    reader = refusing(spark)
+
+    loaded = load_files(
+        reader.option("basePath", str(tmp_path)) if case == "basePath" else reader, items, format="text"
+    )
+
+    assert loaded.frame.count() == len(items)
+    assert loaded.frame.columns == (["value", "k"] if case == "basePath" else ["value"])
+    assert " Filter " not in explained(loaded.frame)
+
+
+def explained(frame) -> str:
+    with redirect_stdout(io.StringIO()) as printed:
+        frame.explain()
+    return printed.getvalue()
+
+
+def test_a_gateway_that_lets_us_call_nothing_reads_the_same(spark, tmp_path, monkeypatch):
+    """
+    Clusters may restrict what is called in the JVM; then paths go there one by one.
+    """
+    many = [str(n) for n in range(600)]
+    items = write(tmp_path, *many)
+    monkeypatch.setattr("spark_batchintory.gateway._APART", None)  # which no call takes
+
+    assert lines(spark, items) == names(*many)
+
+
+def test_many_small_files_are_told(spark, tmp_path, monkeypatch, caplog):
+    """
+    One line in the log where a load may be very many tasks, with what to do about it.
+    """
+    caplog.set_level("INFO", "spark_batchintory")
+    monkeypatch.setattr("spark_batchintory.loading._MANY_TASKS", 3)
+
+    load_files(spark.read, write(tmp_path, "a", "b", "c"), format="text")
+    load_files(spark.read, write(tmp_path, "a", "b", "c", "d"), format="text", title="batch 7 of job 'daily'")
+
+    assert [text[:33] for text in caplog.messages] == ["batch 7 of job 'daily': 4 files; "]
+
+
+def test_the_plan_of_many_files_is_as_short_as_that_of_few(spark, tmp_path):
+    """
+    The DataFrame stays ordinary: one scan, however many files.
+    """
+    many = write(tmp_path, *[str(n) for n in range(600)])
+
+    few, all_of_them = (explained(load_files(spark.read, items, format="text").frame) for items in (many[:40], many))
+
+    assert abs(len(all_of_them) - len(few)) < 100
+
+
+@pytest.mark.parametrize("provenance", [False, True])
+def test_files_are_listed_once(spark, tmp_path, provenance):
+    """
+    P6: no action lists the files again, which would find one missing. A Connect server of Spark 3.5 needs a view.
+    """
+    items = write(tmp_path, *[str(n) for n in range(40)])
+    read = spark.read.option("ignoreMissingFiles", True)
+    for table in spark.catalog.listTables():  # of other tests
+        spark.catalog.dropTempView(table.name)
+
+    frame = batchintory(read, items, format="text", provenance=provenance)
+    Path(items[7].item).unlink()
+
+    for _ in range(2):
+        assert sorted(row.value for row in frame.collect()) == sorted(str(n) for n in range(40) if n != 7)
+    views = [table.name[:13] for table in spark.catalog.listTables()]
+    assert views == (["_batchintory_"] if lists_each_time(spark) else [])
 
 
 def test_a_format_of_its_own_gets_the_paths_as_they_are(spark, tmp_path):

@@ -311,6 +311,8 @@ class _Fewer:
     Loaded files whose last file lost its owner.
     """
 
+    keyed = None
+
     def __init__(self, loaded):
         self.frame = loaded.frame
         self._owners = dict(list(loaded.owners().items())[:-1])

@@ -1,0 +1,71 @@
+"""
+How much a run measures.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["Effort"]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """
+    How much is measured; `quick` is for trying the runner, its figures say little.
+    """
+
+    sizes: tuple[int, ...] = (100_000, 1_000_000, 5_000_000)
+    acquires: int = 60
+    claims: int = 4000
+    storms: int = 5
+    history: int = 20_000
+    history_acquires: int = 200
+    processes: int = 30
+    statement_rounds: int = 15
+    bursts: int = 8
+    finishes: int = 300
+    rescues: int = 100
+    crowd_claims: int = 4000
+    crowd_storms: int = 5
+    app_ids: tuple[int, ...] = (0, 10_000, 100_000, 500_000)
+    appends: int = 7
+    pending: tuple[int, ...] = (100_000, 5_000_000)
+    plans: int = 15
+    delta_commits: int = 3_500
+    delta_rounds: int = 15
+    delta_batches: int = 60
+    loads: dict[int, int] = field(default_factory=lambda: {10: 25, 1_000: 7, 10_000: 3, 50_000: 2})
+    folders: tuple[int, ...] = (1_000, 10_000, 50_000)
+    streams: int = 5
+
+    @classmethod
+    def quick(cls) -> Effort:
+        """
+        Everything once, in about a minute.
+        """
+        return cls(
+            sizes=(20_000, 100_000),
+            acquires=10,
+            claims=400,
+            storms=2,
+            history=500,
+            history_acquires=30,
+            processes=5,
+            statement_rounds=3,
+            bursts=2,
+            finishes=40,
+            rescues=20,
+            crowd_claims=400,
+            crowd_storms=2,
+            app_ids=(0, 10_000),
+            appends=3,
+            pending=(20_000,),
+            plans=3,
+            delta_commits=60,
+            delta_rounds=4,
+            delta_batches=12,
+            loads={10: 3, 1_000: 2},
+            folders=(1_000,),
+            streams=2,
+        )

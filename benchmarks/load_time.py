@@ -1,0 +1,99 @@
+"""
+From explicit paths to a DataFrame, against ``spark.read.schema(s).parquet(*paths)`` with Spark's defaults.
+
+The files are tiny and lie in 20 folders of one local disk, so that what is measured is listing and scheduling, not
+reading. Only one kind of session fits in a process: classic or Connect.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmarks.delta_session import delta_session
+from benchmarks.timing import Sample, alternate, timed
+
+__all__ = ["COUNT", "COUNT_DEFAULT", "COUNT_PROVENANCE", "DEFAULT", "OURS", "SCHEMA", "landing", "load_times"]
+
+DEFAULT, OURS = "parquet(*paths)", "spark_batchintory"
+COUNT_DEFAULT, COUNT, COUNT_PROVENANCE = "count after parquet(*paths)", "count", "count with provenance"
+SCHEMA = "id LONG"
+_FOLDERS = 20
+_COUNTED_AT_MOST = 1_000
+
+
+def landing(spark: Any, folder: Path, count: int) -> list[str]:
+    """
+    So many tiny files: one that Spark wrote, and hard links to it.
+    """
+    spark.range(10).coalesce(1).write.parquet(str(folder / "one"))
+    (one,) = (folder / "one").glob("part-*.parquet")
+    for number in range(_FOLDERS):
+        (folder / f"d{number:02}").mkdir()
+    paths = [folder / f"d{number % _FOLDERS:02}" / f"f{number:06}.parquet" for number in range(count)]
+    for path in paths:
+        os.link(one, path)
+    return [f"file:{path}" for path in paths]
+
+
+class _Given:
+    """
+    What the reader uses of a batch.
+    """
+
+    id, job, job_identifier, attempt, processing_start = 1, "daily", None, 1, None
+
+    def __init__(self, paths: list[str]) -> None:
+        from spark_batchintory.batch import Item
+
+        self._items = [Item(uid, path, 1) for uid, path in enumerate(paths, start=1)]
+
+    def __iter__(self) -> Any:
+        return iter(self._items)
+
+
+def _planned(make: Callable[[], Any]) -> float:
+    """
+    Milliseconds until the schema is known.
+    """
+    return timed(lambda: make().schema) * 1e3
+
+
+def _counted(make: Callable[[], Any]) -> float:
+    """
+    Milliseconds of the count, the making of the frame left out.
+    """
+    frame = make()
+    _ = frame.schema
+    return timed(frame.count) * 1e3
+
+
+def _turns(spark: Any, paths: list[str]) -> dict[str, Callable[[], float]]:
+    import spark_batchintory  # noqa: F401  # makes spark.read.batchintory
+
+    def default() -> Any:
+        return spark.read.schema(SCHEMA).parquet(*paths)
+
+    def ours(**how: Any) -> Any:
+        return spark.read.schema(SCHEMA).batchintory(_Given(paths), format="parquet", **how)
+
+    turns = {DEFAULT: partial(_planned, default), OURS: partial(_planned, ours)}
+    if len(paths) <= _COUNTED_AT_MOST:
+        turns |= {
+            COUNT_DEFAULT: partial(_counted, default),
+            COUNT: partial(_counted, ours),
+            COUNT_PROVENANCE: partial(_counted, partial(ours, provenance=True)),
+        }
+    return turns
+
+
+def load_times(*, sizes: dict[int, int], connect: bool) -> dict[int, dict[str, Sample]]:
+    """
+    Milliseconds of each contender by number of paths; `sizes` says how many rounds for each number.
+    """
+    with delta_session(connect=connect) as (spark, folder):
+        paths = landing(spark, folder, max(sizes))
+        return {size: alternate(_turns(spark, paths[:size]), rounds) for size, rounds in sizes.items()}
