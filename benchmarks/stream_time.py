@@ -1,7 +1,7 @@
 """
 1,000 new files in a folder that holds many: acquire, load and count, against Spark's own file-source stream.
 
-The stream runs once with ``availableNow`` from a checkpoint that knows the old files, and counts what is new. Beside
+The stream runs once with ``availableNow`` from a checkpoint that knows the old files, and reads what is new. Beside
 them a plain read of the same 1,000 files with a bounded listing, which neither can do without.
 """
 

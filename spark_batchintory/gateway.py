@@ -40,8 +40,8 @@ def input_files(frame: DataFrame) -> list[str]:
         return frame.inputFiles()
     found = java_frame.inputFiles()
     try:
-        text: str = frame.sparkSession._jvm.java.lang.String.join(_APART, found)  # type: ignore[union-attr]
-    except Exception as error:  # the gateway's own kind, which is not ours to import
+        text: str = frame.sparkSession._jvm.java.lang.String.join(_APART, found)  # type: ignore[union-attr]  # or it fails
+    except Exception as error:  # the gateway's own kind: py4j is not ours to import
         _log.debug("paths come from the JVM one by one: %s", error)
         return list(found)
     return text.split(_APART) if text else []
@@ -55,6 +55,6 @@ def _java_texts(reader: Any, paths: Sequence[str]) -> Any:
         return None
     try:
         return reader._spark._jvm.java.util.regex.Pattern.compile(_APART).split(_APART.join(paths))
-    except Exception as error:
+    except Exception as error:  # the gateway's own kind, see above
         _log.debug("paths go to the JVM one by one: %s", error)
         return None

@@ -47,15 +47,15 @@ _held: WeakKeyDictionary[SparkSession, dict[str, _Held]] = WeakKeyDictionary()
 
 
 @contextmanager
-def bounded_listing(session: SparkSession, paths: Sequence[str]) -> Iterator[bool]:
+def bounded_listing(session: SparkSession, paths: Sequence[str]) -> Iterator[None]:
     """
-    Keep Spark from starting one task per path to list many of them; says whether it is kept from it.
+    Keep Spark from starting one task per path to list many of them.
 
     A local disk is listed by the driver alone. Elsewhere a call takes tens of milliseconds, so that some tasks share
     the work: one for 50 paths, at least 16.
     """
     if len(paths) <= FEW:
-        yield True
+        yield
         return
     if all(path.startswith("file:/") for path in paths):
         key, value = f"{_DISCOVERY}threshold", 10**9
@@ -63,7 +63,7 @@ def bounded_listing(session: SparkSession, paths: Sequence[str]) -> Iterator[boo
         key, value = f"{_DISCOVERY}parallelism", min(max(len(paths) // 50, 16), 1000)
     is_held = _hold(session, key, value)
     try:
-        yield is_held
+        yield
     finally:
         if is_held:
             _let_go(session, key)

@@ -279,7 +279,7 @@ class _Load:
         try:
             keyed = with_key(loaded.frame)
             _ = keyed.schema
-        except Exception as error:
+        except Exception as error:  # whatever Spark calls it, as long as it is Spark's
             if condition(error) is None:
                 raise
             return replace(loaded, frame=keep_listing(loaded.frame))  # a source without `_metadata`
@@ -348,7 +348,7 @@ class _Load:
         """
         texts = [escaped(path) for path in paths] if literal else list(paths)
         try:
-            with bounded_listing(self.session, paths):
+            with bounded_listing(self.session, paths):  # a few folders may hold many files
                 frame = gateway.load(self.reader.options(**options), texts)
                 _ = frame.schema
         except Exception as error:
@@ -361,10 +361,9 @@ class _Load:
         """
         A DataFrame over `paths` and all below them, made without opening a file or discovering partitions.
         """
-        with bounded_listing(self.session, paths):
-            reader = self.session.read.format("binaryFile").option("recursiveFileLookup", "true")
-            frame = gateway.load(reader, [escaped(path) for path in paths])
-            _ = frame.schema
+        reader = self.session.read.format("binaryFile").option("recursiveFileLookup", "true")
+        frame = gateway.load(reader, [escaped(path) for path in paths])
+        _ = frame.schema
         return frame
 
     def _absent(self, found: Sequence[Source]) -> Iterator[Source]:

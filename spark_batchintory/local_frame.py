@@ -15,7 +15,11 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 Columns = Mapping[str, tuple[str, Sequence[Any]]]
-"""By name, the type as Spark's SQL calls it (LONG, INT, DOUBLE, STRING or TIMESTAMP_LTZ) and the values."""
+"""
+By name, the type as Spark's SQL calls it (LONG, INT, DOUBLE, STRING or TIMESTAMP_LTZ) and the values.
+
+Not TIMESTAMP: in a session with spark.sql.timestampType=TIMESTAMP_NTZ that word means a time without zone.
+"""
 
 
 def frame_of(spark: SparkSession, columns: Columns) -> DataFrame:
@@ -37,7 +41,7 @@ def _arrow_table(columns: Columns) -> Any:
 
     if not next(iter(columns.values()))[1]:
         return None
-    if pyspark.__version__ < "4" or find_spec("pyarrow") is None:
+    if int(pyspark.__version__.partition(".")[0]) < 4 or find_spec("pyarrow") is None:
         return None
     import pyarrow as pa
 

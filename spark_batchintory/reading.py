@@ -69,20 +69,6 @@ def batchintory(
 ) -> DataFrame:
     """
     What ``spark.read.batchintory`` does; its words are in `registration.batchintory`, where users see them.
-
-    Parameters
-    ----------
-    reader
-        ``spark.read`` with whatever was set on it.
-    batch, format, provenance, missing_files, unreadable, root, listing
-        See there.
-
-    Raises
-    ------
-    ConfigurationError
-        An argument is wrong, `batch` is nothing readable, or the format cannot tell a row's file.
-    ItemError
-        A file is missing or unreadable, an item is no location, or items overlap.
     """
     readable = _readable(batch)
     if format is None:

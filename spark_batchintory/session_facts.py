@@ -30,7 +30,7 @@ def session_of(reader: DataFrameReader) -> SparkSession:
     )
 
 
-def condition(error: Exception) -> str | None:
+def condition(error: BaseException) -> str | None:
     """
     The name of Spark's error condition, if `error` has one (getErrorClass until pyspark 4).
 
@@ -39,7 +39,10 @@ def condition(error: Exception) -> str | None:
     ask = getattr(error, "getCondition", None) or getattr(error, "getErrorClass", None)
     if ask is None:
         return None
-    told: str | None = ask()
+    try:
+        told: str | None = ask()
+    except Exception:  # an older Spark, or one whose JVM is gone
+        return None
     shown = re.match(r"\[([A-Z_]+)[].]", str(error))
     return told if told is not None or shown is None else shown[1]
 

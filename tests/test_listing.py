@@ -58,8 +58,8 @@ def test_what_is_held_depends_on_how_many_and_where(many, confs):
     """
     session = Session()
 
-    with bounded_listing(session, many) as is_bounded:
-        assert (is_bounded, session.confs) == (True, confs)
+    with bounded_listing(session, many):
+        assert session.confs == confs
     assert session.confs == {}
 
 
@@ -113,10 +113,11 @@ def test_sessions_are_counted_each_by_itself():
 
 def test_a_session_that_refuses_is_told():
     """
-    Setting confs is for speed only; who cannot is told so, and nothing is put back that was not taken.
+    Setting confs is for speed only: where they are refused nothing fails, and nothing is put back that was not taken.
     """
-    session = Session(refuses=True)
+    session = Session(refuses=True, **{PARALLELISM: "7", THRESHOLD: "8"})
 
-    with bounded_listing(session, paths(40)) as is_bounded:
-        assert not is_bounded
+    with bounded_listing(session, paths(40)):
+        assert session.confs == {PARALLELISM: "7", THRESHOLD: "8"}
+    assert session.confs == {PARALLELISM: "7", THRESHOLD: "8"}
     assert (can_bound(session), can_bound(Session())) == (False, True)

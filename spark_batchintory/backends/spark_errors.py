@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 
 from ..errors import BatchintoryError, ConfigurationError, InventoryUnavailable
+from ..session_facts import condition
 
 _CONFLICT = re.compile(
     r"DELTA_CONCURRENT|DELTA_METADATA_CHANGED|DELTA_PROTOCOL_CHANGED|DELTA_COMMIT_INTERMEDIATE|DELTA_MULTIPLE_SOURCE_ROW"
@@ -41,20 +42,9 @@ def told(error: BaseException) -> str:
     words: list[str] = []
     one: BaseException | None = error
     while one is not None and len(words) < 20:
-        words += [_condition(one), type(one).__name__, str(one)]
+        words += [condition(one) or "", type(one).__name__, str(one)]
         one = one.__cause__
     return "\n".join(filter(None, words))
-
-
-def _condition(error: BaseException) -> str:
-    for name in ("getCondition", "getErrorClass"):
-        ask = getattr(error, name, None)
-        if callable(ask):
-            try:
-                return str(ask() or "")
-            except Exception:  # an older Spark, or one whose JVM is gone
-                return ""
-    return ""
 
 
 def first_line(error: BaseException) -> str:

@@ -1,5 +1,5 @@
 """
-Tests of what is installed in an environment of its own, `make lane-clients`: elsewhere there is nothing here to run.
+Tests of what is installed in an environment of its own (`make lane-databricks-connect`); elsewhere none of them runs.
 """
 
 from __future__ import annotations

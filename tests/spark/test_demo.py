@@ -103,7 +103,7 @@ def test_session_of_the_demo_has_delta(delta: SparkSession) -> None:
     """
     confs = DeltaStore.confs()
 
-    assert confs.pop("spark.jars.packages") in delta.conf.get("spark.jars.packages")
+    assert confs.pop("spark.jars.packages") in delta.conf.get("spark.jars.packages").split(",")
     assert {name: delta.conf.get(name) for name in confs} == confs
 
 

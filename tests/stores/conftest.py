@@ -12,7 +12,6 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any, Protocol
 
 import pytest
@@ -23,6 +22,7 @@ collect_ignore_glob = [] if STORE else ["test_*.py"]
 BUCKET = "landing"
 KEY = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="  # Azurite's own
 ACCOUNT = "devstoreaccount1"
+_HADOOP = "3.5.0"  # what pyspark 4.2 carries; a driver of another one does not go with it
 # hadoop-aws wants all of Amazon's SDK, 655 MB; these parts of it are what s3a uses.
 _SDK = "2.57.8"
 _SDK_PARTS = ("s3", "s3-transfer-manager", "sts", "apache-client", "netty-nio-client")
@@ -54,7 +54,7 @@ class S3:
     def confs(self) -> dict[str, str]:
         return {
             "spark.jars.packages": ",".join(
-                [f"org.apache.hadoop:hadoop-aws:{_hadoop()}"]
+                [f"org.apache.hadoop:hadoop-aws:{_HADOOP}"]
                 + [f"software.amazon.awssdk:{part}:{_SDK}" for part in _SDK_PARTS]
             ),
             "spark.jars.excludes": "software.amazon.awssdk:bundle",
@@ -83,7 +83,7 @@ class Azure:
 
     def confs(self) -> dict[str, str]:
         return {
-            "spark.jars.packages": f"org.apache.hadoop:hadoop-azure:{_hadoop()}",
+            "spark.jars.packages": f"org.apache.hadoop:hadoop-azure:{_HADOOP}",
             "spark.hadoop.fs.azure.abfs.endpoint": self.endpoint,
             "spark.hadoop.fs.azure.always.use.https": "false",
             "spark.hadoop.fs.azure.account.auth.type": "SharedKey",
@@ -147,13 +147,6 @@ def _azurite(folder: Any) -> Iterator[Store]:
     finally:
         process.terminate()
         process.wait(timeout=30)
-
-
-def _hadoop() -> str:
-    """
-    The Hadoop that this Spark carries; a driver of another one does not go with it.
-    """
-    return {"3.5": "3.3.4", "4.0": "3.4.1", "4.1": "3.4.2", "4.2": "3.5.0"}[version("pyspark")[:3]]
 
 
 def _free_port() -> int:

@@ -13,33 +13,7 @@ from spark_batchintory.errors import ItemError
 from spark_batchintory.loading import load_files
 from spark_batchintory.paths import SkippedFile
 from spark_batchintory.reading import batchintory
-
-ODD_NAMES = [
-    "a b.txt",
-    "p%20q",
-    "p q",
-    "100%",
-    "#hash",
-    "a,b",
-    "a=b",
-    "a+b",
-    "a&b;c^d",
-    "caf\u00e9",
-    "\U0001f600",
-    "12:30.txt",
-    "[1]",
-    "1",
-    "{a,b}",
-    "a",
-    "star*",
-    "star",
-    "que?",
-    "open[",
-    "close]",
-    "_k=v.txt",
-    "$1",
-    "~",
-]
+from tests.odd_names import IN_STORES as ODD_NAMES
 
 
 class Batch:
