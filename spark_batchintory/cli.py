@@ -126,6 +126,7 @@ Columns = Annotated[
 Condition = Annotated[str | None, typer.Option(help="Condition in SQL. Default: the job's.")]
 UidMin = Annotated[int, typer.Argument(metavar="UID_MIN", help="Lowest uid, inclusive.")]
 UidMax = Annotated[int, typer.Argument(metavar="UID_MAX", help="Highest uid, inclusive.")]
+Engine = Annotated[str | None, typer.Option(help="spark or delta-rs: what writes the table from now on.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be changed.")]
 
 _UIDS = {"ignore_unknown_options": True}
@@ -266,12 +267,12 @@ def resume(job: Job, meta_table_name: MetaTableName = None, reason: Reason = Non
 
 
 @app.command()
-def maintain() -> None:
+def maintain(engine: Engine = None) -> None:
     """
-    Compact a Delta inventory; there is nothing to do for a database.
+    Compact a Delta inventory, or have another engine write it; there is nothing to do for a database.
     """
     with _opened() as inventory:
-        inventory.maintain()
+        inventory.maintain(engine)
 
 
 @app.command(context_settings=_UIDS)

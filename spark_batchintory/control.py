@@ -169,13 +169,26 @@ class Control:
             dry_run=dry_run,
         )
 
-    def maintain(self) -> None:
+    def maintain(self, engine: str | None = None) -> None:
         """
         Keep claims fast: compact a Delta inventory, and forget beats that say nothing any more.
 
         Call it now and then (once a day, or after some thousand batches), while others work or not: a turn that meets
         it goes again. No record is lost; files that no version of the last 7 days needs are deleted. Databases do such
         things themselves, and nothing happens.
+
+        Parameters
+        ----------
+        engine
+            ``spark`` or ``delta-rs``: the one that writes a Delta inventory from now on; the other may only read it,
+            and nothing is compacted. Nobody may hold a batch or acquire meanwhile: a process that has it open would go
+            on as before.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such engine, the table is written by another one than this (and `engine` was not given), or
+            the inventory is in a database.
         """
         self._prepare()
-        self.backend.maintain()
+        self.backend.maintain(engine)

@@ -329,9 +329,11 @@ class InventoryBackend(Protocol):
         The inventory's clock, naive UTC.
         """
 
-    def maintain(self) -> None:
+    def maintain(self, engine: str | None = None) -> None:
         """
         Do what keeps the store fast and costs too much for a claim, while others work; in some stores that is nothing.
+
+        With `engine`, hand the store over to what shall write it from now on, where there is a choice.
         """
 
     def close(self) -> None:

@@ -61,6 +61,21 @@ def bounded_listing(session: SparkSession, paths: Sequence[str]) -> Iterator[Non
         key, value = f"{_DISCOVERY}threshold", 10**9
     else:
         key, value = f"{_DISCOVERY}parallelism", min(max(len(paths) // 50, 16), 1000)
+    with _holding(session, key, value):
+        yield
+
+
+@contextmanager
+def listing_tasks(session: SparkSession, tasks: int) -> Iterator[None]:
+    """
+    Have Spark, and Delta's VACUUM, list folders by `tasks` tasks, where 10,000 are the default however few there are.
+    """
+    with _holding(session, f"{_DISCOVERY}parallelism", tasks):
+        yield
+
+
+@contextmanager
+def _holding(session: SparkSession, key: str, value: int) -> Iterator[None]:
     is_held = _hold(session, key, value)
     try:
         yield

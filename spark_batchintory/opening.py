@@ -130,6 +130,8 @@ def _opened(settings: Settings, spark: Any = None) -> Inventory:
             return Inventory(backend, _sql_meta(database), settings, shared=True, secrets=secrets)
     else:
         backend = _delta_inventory(place, settings, spark)
+    if place.kind == "delta-rs" and settings.META_CONN is None and callable(spark):
+        spark = None  # no session is started for meta tables of which nobody said that they are in Spark
     # A turn of a Delta inventory holds no lock that planning could hold up.
     is_shared = place.kind != "sql"
     return Inventory(backend, _meta(meta_place, settings, spark), settings, shared=is_shared, secrets=secrets)
@@ -158,16 +160,21 @@ def _sql_meta(database: Any) -> MetaBackend:
 
 def _delta_inventory(place: Connection, settings: Settings, spark: Any) -> InventoryBackend:
     from .backends.delta_inventory import DeltaInventory
-    from .backends.delta_spark import SparkDeltaTable
-    from .backends.spark_session import sessions
 
-    if place.kind != "delta" or place.location is None:
-        raise ConfigurationError(f"{place} is not supported by this version; delta:… through Spark is")
+    if place.location is None:
+        raise ConfigurationError(f"INVENTORY_CONN cannot be {place}")
     if settings.INVENTORY_CONN_SCHEMA is not None or settings.INVENTORY_TABLE_NAME != _DEFAULT_NAME:
         raise ConfigurationError(
             f"INVENTORY_CONN_SCHEMA and INVENTORY_TABLE_NAME are for SQL databases, and {place} is the whole name of a "
             "Delta table: leave them out, and write delta:catalog.schema.table"
         )
+    if place.kind == "delta-rs":
+        from .backends.delta_rs import RsDeltaTable
+
+        return DeltaInventory(RsDeltaTable(place.location))
+    from .backends.delta_spark import SparkDeltaTable
+    from .backends.spark_session import sessions
+
     return DeltaInventory(SparkDeltaTable(place.location, sessions(spark)))
 
 

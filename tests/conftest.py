@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from spark_batchintory.backends.delta_rs import RsDeltaTable
 from spark_batchintory.errors import MissingDependencyError
 from spark_batchintory.testing.servers import (
     drop_database,
@@ -103,6 +104,14 @@ def _started(server: Callable[[], AbstractContextManager[str]]) -> Iterator[str]
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI=true asks for all servers: {error}")
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def delta_rs_runtime(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """
+    The threads of delta-rs, which it keeps from its first use to the end of the process.
+    """
+    RsDeltaTable(str(tmp_path_factory.mktemp("first") / "table")).prepare()
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,6 @@ import signal
 from datetime import timedelta
 
 import deltalake
-import pyarrow as pa
 import pytest
 
 import spark_batchintory as bi
@@ -24,12 +23,7 @@ from .stage import MINUTE
 HOUR = timedelta(hours=1)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def runtime(tmp_path_factory):
-    """
-    The runtime of delta-rs, which stands once it was used.
-    """
-    deltalake.write_deltalake(tmp_path_factory.mktemp("first"), pa.table({"n": [1]}))
+pytestmark = pytest.mark.usefixtures("delta_rs_runtime")
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from ..weights import total_weight
 from . import delta_rows
 from .delta_clock import CheckedClock, Clock, allowed_skew, utc_now
 from .delta_rows import ATTEMPT, BATCHES, CLOSED_GAP, FINISHED, JOB, OPEN_BATCH, OPEN_GAP
-from .delta_table import DeltaTable, Term, Where
+from .delta_table import DeltaTable, Term, Where, check_engine, checked_engine
 from .delta_turns import Turns
 from .job_names import check_names
 
@@ -69,6 +69,7 @@ class DeltaInventory:
         One turn; see the port.
         """
         check_names(key)
+        check_engine(self._table.location, self._table.written_by, self._table.engine)
         return self._turns.take(key, decide, publishing)
 
     def extended(self, rows: Sequence[BatchRow]) -> list[BatchRow]:
@@ -252,10 +253,14 @@ class DeltaInventory:
         """
         return self._clock.now()
 
-    def maintain(self) -> None:
+    def maintain(self, engine: str | None = None) -> None:
         """
-        Compact the tables; see the port.
+        Compact the tables, or hand them over to another engine; see the port.
         """
+        if engine is not None:
+            self._table.hand_over(checked_engine(engine))
+            return
+        check_engine(self._table.location, self._table.written_by, self._table.engine)
         self._table.compact(self._clock.now())
 
     def close(self) -> None:

@@ -12,21 +12,33 @@ from __future__ import annotations
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from importlib.util import find_spec
 from typing import Any
 
-from ..errors import ClaimConflict, CommitUnknown, ConfigurationError, InventoryUnavailable, LeaseLost
+from ..errors import (
+    ClaimConflict,
+    CommitUnknown,
+    ConfigurationError,
+    InventoryUnavailable,
+    LeaseLost,
+    MissingDependencyError,
+)
 from ..retrying import persistently
 from .delta_clock import EPOCH
+from .delta_queries import select_beats, select_records, select_standing
 from .delta_rows import COLUMNS, JOB, OPEN_BATCH, PARTITIONED_BY, Record
+from .delta_rs_text import literal
 from .delta_table import (
     CHANGED,
     CLOCK,
+    ENGINE_PROPERTY,
     FORGOTTEN_AFTER,
     SETTLED,
     Replacement,
     TokenUsed,
     TurnWrite,
     Where,
+    check_engine,
     checked_uuid,
     properties_of,
     was_records,
@@ -34,6 +46,9 @@ from .delta_table import (
 
 ENGINE = "delta-rs"
 """What the table's property says while this engine writes it."""
+
+_TABLE = "records"
+"""The name of the table in a query."""
 
 
 class RsDeltaTable:
@@ -49,7 +64,11 @@ class RsDeltaTable:
     """
 
     def __init__(self, location: str, storage: Mapping[str, str] | None = None) -> None:
+        if find_spec("deltalake") is None or find_spec("pyarrow") is None:
+            raise MissingDependencyError.of("deltalake", "delta-rs", "a Delta inventory without Spark")
         self.location = location.rstrip("/")
+        self.engine = ENGINE
+        self.written_by: str | None = None
         self.is_local = False  # a commit is written only if it is not there yet, on local disks as well
         self._storage = dict(storage or {}) or None
 
@@ -66,7 +85,9 @@ class RsDeltaTable:
             table = self._found(self.location)
         if table is None:
             raise ClaimConflict(f"Delta inventory {self.location!r} is being made by another process")
-        return checked_uuid(self.location, table.metadata().configuration)
+        properties = table.metadata().configuration
+        self.written_by = properties.get(ENGINE_PROPERTY)
+        return checked_uuid(self.location, properties)
 
     def _create(self) -> None:
         import deltalake
@@ -110,24 +131,15 @@ class RsDeltaTable:
         """
         Records; see the port.
         """
-        found = _records(self._opened(), where)
-        found.sort(key=lambda record: tuple(record[name] for name in order), reverse=descending)
-        return found if limit is None else found[:limit]
+        return _selected(
+            self._opened(), select_records(_TABLE, where, literal, order, descending=descending, limit=limit)
+        )
 
     def standing(self, job_key: str, now: datetime, limit: int) -> list[Record]:
         """
         The job and what waits; see the port.
         """
-        table = self._opened()
-        jobs = _records(table, Where(job_key, (JOB,)))
-        due = _records(table, Where(job_key, (OPEN_BATCH,), [("due_at", "<=", now)]))
-        due.sort(key=lambda record: (record["status"], record["due_at"], record["id"]))
-        taken: dict[str, int] = {}
-        for record in due:
-            taken[record["status"]] = taken.get(record["status"], 0) + 1
-            if taken[record["status"]] <= limit or record["status"] == "running":
-                jobs.append(record)
-        return jobs
+        return _selected(self._opened(), select_standing(_TABLE, job_key, now, limit, literal))
 
     def write(self, write: TurnWrite) -> None:
         """
@@ -136,6 +148,7 @@ class RsDeltaTable:
         import deltalake
 
         table = self._opened()
+        check_engine(self.location, table.metadata().configuration.get(ENGINE_PROPERTY), ENGINE)
         replaced = [*([] if write.turn is None else [Replacement(write.job, None, None)]), *write.changes]
         self._guard(table, write)
         doing = f"turn {write.job['turn']} of job {write.job['job']!r}"
@@ -177,16 +190,10 @@ class RsDeltaTable:
         """
         The ends of leases; see the port.
         """
-        import pyarrow.compute as pc
-
         table = self._found(f"{self.location}_beat")
         if table is None:
             return {}
-        found = table.to_pyarrow_table(filters=pc.field("token").isin(list(tokens))).to_pylist()
-        ends: dict[str, datetime] = {}
-        for row in found:
-            ends[row["token"]] = max(row["until"], ends.get(row["token"], row["until"]))
-        return ends
+        return {row["token"]: row["until"] for row in _selected(table, select_beats(_TABLE, tokens, literal))}
 
     def beat(self, job_key: str, batch_id: int, token: str, until: datetime) -> None:
         """
@@ -235,6 +242,18 @@ class RsDeltaTable:
         except deltalake.exceptions.DeltaError as error:
             raise InventoryUnavailable(f"compacting inventory {self.location!r}: {error}") from error
 
+    def hand_over(self, engine: str) -> None:
+        """
+        Change the property; see the port.
+        """
+        import deltalake
+
+        try:
+            self._opened().alter.set_table_properties({ENGINE_PROPERTY: engine}, raise_if_not_exists=False)
+        except deltalake.exceptions.DeltaError as error:
+            raise InventoryUnavailable(f"handing over inventory {self.location!r}: {error}") from error
+        self.written_by = engine
+
     def close(self) -> None:
         """
         Nothing is held; see the port.
@@ -268,43 +287,25 @@ def _merge(table: Any, write: TurnWrite, replaced: Sequence[Replacement]) -> Non
 
 
 def _records(table: Any, where: Where) -> list[Record]:
-    """
-    The records, from the files of their partitions alone.
-    """
-    files: list[Any] = [("record", "in", list(where.records))]
-    if where.job_key is not None:
-        files.append(("job_key", "=", where.job_key))
-    dataset = table.to_pyarrow_dataset(file_pruning_predicate=files)
-    rows: list[Record] = dataset.to_table(filter=_filter(where)).to_pylist()
-    return rows
+    return _selected(table, select_records(_TABLE, where, literal))
 
 
-def _filter(where: Where) -> Any:
+def _selected(table: Any, query: str) -> list[Record]:
+    """
+    What a query on one version of the table finds, from the files that statistics and partitions cannot rule out.
+
+    Through delta-rs' own reader: Arrow's would read with threads that call back into Python, and abort a process that
+    ends meanwhile.
+    """
     import pyarrow as pa
-    import pyarrow.compute as pc
+    from deltalake import QueryBuilder
+    from deltalake.exceptions import DeltaError
 
-    chosen = pc.field("record").isin(list(where.records))
-    if where.job_key is not None:
-        chosen &= pc.field("job_key") == where.job_key
-    for column, operator, value in where.terms:
-        field = pc.field(column)
-        if COLUMNS[column] == "STRING":
-            field = field.cast(
-                pa.string()
-            )  # statistics of files come as string_view, which Arrow compares with nothing
-        chosen &= _COMPARED[operator](field, value)
-    return chosen
-
-
-_COMPARED: Mapping[str, Any] = {
-    "=": lambda field, value: field == value,
-    "<=": lambda field, value: field <= value,
-    ">=": lambda field, value: field >= value,
-    "<": lambda field, value: field < value,
-    ">": lambda field, value: field > value,
-    "in": lambda field, value: field.isin(list(value)),
-    "null": lambda field, value: field.is_null() if value else field.is_valid(),
-}
+    try:
+        rows: list[Record] = pa.table(QueryBuilder().register(_TABLE, table).execute(query)).to_pylist()
+    except (OSError, DeltaError) as error:
+        raise InventoryUnavailable(f"reading {table.table_uri!r}: {error}") from error
+    return rows
 
 
 def _arrow(columns: Mapping[str, str]) -> Any:

@@ -20,13 +20,16 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from ..errors import ClaimConflict, CommitUnknown, ConfigurationError, InventoryUnavailable, LeaseLost
+from ..listing import listing_tasks
 from ..retrying import persistently
 from . import spark_errors
 from .delta_clock import EPOCH
+from .delta_queries import select_beats, select_records, select_standing
 from .delta_rows import COLUMNS, JOB, OPEN_BATCH, PARTITIONED_BY, Record
 from .delta_table import (
     CHANGED,
     CLOCK,
+    ENGINE_PROPERTY,
     FORGOTTEN_AFTER,
     SETTLED,
     Replacement,
@@ -45,6 +48,9 @@ ENGINE = "spark"
 
 _MAKING = timedelta(seconds=5)
 """How long another process may take to make the table, between its folder and its first commit."""
+
+_VACUUM_TASKS = 16
+"""How many tasks look for files of an inventory that no version needs."""
 
 _BEATS = "job_key STRING, batch_id BIGINT, token STRING, until TIMESTAMP_NTZ"
 _TYPED = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
@@ -71,6 +77,8 @@ class SparkDeltaTable:
         self._making = threading.Lock()
         self._has_beats = False
         self.is_local = False
+        self.engine = ENGINE
+        self.written_by: str | None = None
         self._name, self._beats = _table_names(location)
 
     @property
@@ -104,6 +112,7 @@ class SparkDeltaTable:
             properties = self._properties(self._name)
         if properties is None:
             raise ClaimConflict(f"Delta inventory {self.location!r} is being made by another process")
+        self.written_by = properties.get(ENGINE_PROPERTY)
         return checked_uuid(self.location, properties)
 
     def _properties(self, name: str) -> Mapping[str, str] | None:
@@ -143,24 +152,14 @@ class SparkDeltaTable:
         """
         Records; see the port.
         """
-        query = f"SELECT {_NAMES} FROM {self._name} WHERE {_condition(where)}"
-        if order:
-            query += " ORDER BY " + ", ".join(f"{name} DESC" if descending else name for name in order)
-        if limit is not None:
-            query += f" LIMIT {min(limit, 2**31 - 1)}"
+        query = select_records(self._name, where, literal, order, descending=descending, limit=limit)
         return self._records(query)
 
     def standing(self, job_key: str, now: datetime, limit: int) -> list[Record]:
         """
         The job and what waits; see the port.
         """
-        is_here = f"job_key = {literal(job_key)} AND record IN ({literals((JOB, OPEN_BATCH))})"
-        is_due = f"(due_at IS NULL OR due_at <= {literal(now)})"
-        place = "row_number() OVER (PARTITION BY record, status ORDER BY due_at, id) AS place"
-        return self._records(
-            f"SELECT {_NAMES} FROM (SELECT {_NAMES}, {place} FROM {self._name} WHERE {is_here} AND {is_due}) "
-            f"WHERE place <= {limit} OR status = 'running'"
-        )
+        return self._records(select_standing(self._name, job_key, now, limit, literal))
 
     def write(self, write: TurnWrite) -> None:
         """
@@ -205,7 +204,7 @@ class SparkDeltaTable:
         """
         The ends of leases; see the port.
         """
-        query = f"SELECT token, max(until) FROM {self._beats} WHERE token IN ({literals(tokens)}) GROUP BY token"
+        query = select_beats(self._beats, tokens, literal)
         try:
             return dict(tuple(row) for row in self.session.sql(query).collect())
         except Exception as error:  # Spark's have no class in common; see spark_errors
@@ -243,17 +242,22 @@ class SparkDeltaTable:
         Compact what is settled; see the port. A turn that wrote to the same files meanwhile goes again.
         """
         doing = f"compacting inventory {self.location!r}"
-        self._run(f"OPTIMIZE {self._name} WHERE record IN ({literals(SETTLED)})", doing)
-        self._run(f"VACUUM {self._name}", doing)
-        if self._properties(self._beats) is None:
-            return
-        over = f"until < {literal(now - FORGOTTEN_AFTER)}"
-        for statement in (
-            f"DELETE FROM {self._beats} WHERE {over}",
-            f"OPTIMIZE {self._beats}",
-            f"VACUUM {self._beats}",
-        ):
-            self._run(statement, doing)
+        statements = [f"OPTIMIZE {self._name} WHERE record IN ({literals(SETTLED)})", f"VACUUM {self._name}"]
+        if self._properties(self._beats) is not None:
+            over = f"until < {literal(now - FORGOTTEN_AFTER)}"
+            statements.append(f"DELETE FROM {self._beats} WHERE {over}")
+            statements += [f"OPTIMIZE {self._beats}", f"VACUUM {self._beats}"]
+        with listing_tasks(self.session, _VACUUM_TASKS):
+            for statement in statements:
+                self._run(statement, doing)
+
+    def hand_over(self, engine: str) -> None:
+        """
+        Change the property; see the port.
+        """
+        statement = f"ALTER TABLE {self._name} SET TBLPROPERTIES ('{ENGINE_PROPERTY}' = {literal(engine)})"
+        self._run(statement, f"handing over inventory {self.location!r}")
+        self.written_by = engine
 
     def close(self) -> None:
         """
@@ -293,24 +297,6 @@ def _own_session(session: Any) -> Any:
         with suppress(Exception):  # refused: slower, and as safe
             own.conf.set(name, value)
     return own
-
-
-_OPERATORS = ("=", "<=", ">=", "<", ">")
-
-
-def _condition(where: Where) -> str:
-    parts = [] if where.job_key is None else [f"job_key = {literal(where.job_key)}"]
-    parts.append(f"record IN ({literals(where.records)})")
-    for column, operator, value in where.terms:
-        assert column in COLUMNS
-        if operator == "null":
-            parts.append(f"{column} IS {'' if value else 'NOT '}NULL")
-        elif operator == "in":
-            parts.append(f"{column} IN ({literals(value)})")
-        else:
-            assert operator in _OPERATORS
-            parts.append(f"{column} {operator} {literal(value)}")
-    return " AND ".join(parts)
 
 
 _SOURCE = ("is_new", "old_status", "old_token", *COLUMNS)

@@ -34,7 +34,13 @@ CHANGED = ("record", "turn", "detail", *CHANGING)
 """Columns in which a record may change; everything else is pinned when it is made (P4)."""
 
 
-_VERSION, _UUID, _ENGINE = "batchintory.version", "batchintory.uuid", "batchintory.engine"
+_VERSION, _UUID = "batchintory.version", "batchintory.uuid"
+
+ENGINE_PROPERTY = "batchintory.engine"
+"""Property of the table: the one engine that writes it."""
+
+ENGINES = {"spark": "delta:", "delta-rs": "delta+rs:"}
+"""Who may write it, and how a connection says so."""
 
 _PROPERTIES = {
     "delta.isolationLevel": "Serializable",
@@ -62,7 +68,7 @@ def properties_of(engine: str, identity: str) -> dict[str, str]:
     """
     The properties of a new table, written by `engine`.
     """
-    return {**_PROPERTIES, _VERSION: str(SCHEMA_VERSION), _UUID: identity, _ENGINE: engine}
+    return {**_PROPERTIES, _VERSION: str(SCHEMA_VERSION), _UUID: identity, ENGINE_PROPERTY: engine}
 
 
 def checked_uuid(location: str, properties: Mapping[str, str]) -> str:
@@ -90,6 +96,38 @@ def checked_uuid(location: str, properties: Mapping[str, str]) -> str:
             "batch: set it back to 'Serializable'"
         )
     return properties[_UUID]
+
+
+def check_engine(location: str, written_by: str | None, engine: str) -> None:
+    """
+    Let only the engine write that the table says; None where it was not asked yet.
+
+    Raises
+    ------
+    ConfigurationError
+        The table is written by another one. Two engines on one table do not see each other's commits on every storage.
+    """
+    if written_by in (None, engine):
+        return
+    raise ConfigurationError(
+        f"inventory {location!r} is written by {written_by}, and this is {engine}, which may only read it: open it as "
+        f"{ENGINES.get(str(written_by), 'written')}…, or, while nobody works with it, switch it with "
+        f"maintain(engine={engine!r})"
+    )
+
+
+def checked_engine(engine: str) -> str:
+    """
+    The name of an engine.
+
+    Raises
+    ------
+    ConfigurationError
+        There is none of that name.
+    """
+    if engine not in ENGINES:
+        raise ConfigurationError(f"engine={engine!r} is none of {', '.join(map(repr, ENGINES))}")
+    return engine
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,10 +201,16 @@ class DeltaTable(Protocol):
         Where the table is, as it was said.
     is_local
         Whether it is known to lie where several processes can lose each other's commits.
+    engine
+        Which engine this is.
+    written_by
+        The engine that the table says; None until `prepare`.
     """
 
     location: str
     is_local: bool
+    engine: str
+    written_by: str | None
 
     def prepare(self) -> str:
         """
@@ -219,6 +263,11 @@ class DeltaTable(Protocol):
     def compact(self, now: datetime) -> None:
         """
         Bring what is only ever read into few files, and forget beats of leases that were over long ago.
+        """
+
+    def hand_over(self, engine: str) -> None:
+        """
+        Have the table say that `engine` writes it from now on.
         """
 
     def close(self) -> None:

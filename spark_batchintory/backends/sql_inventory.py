@@ -233,10 +233,12 @@ class SqlInventory:
         now: datetime = self._read("reading the clock", self._statements.now)[0][0]
         return now
 
-    def maintain(self) -> None:
+    def maintain(self, engine: str | None = None) -> None:
         """
         Nothing: databases do it themselves; see the port.
         """
+        if engine is not None:
+            raise ConfigurationError(f"engine={engine!r} is for inventories in a Delta table, and this is a database")
 
     def close(self) -> None:
         """

@@ -6,8 +6,6 @@ from __future__ import annotations
 
 import itertools
 
-import deltalake
-import pyarrow as pa
 import pytest
 
 from spark_batchintory.backends.delta_rs import RsDeltaTable
@@ -15,13 +13,7 @@ from spark_batchintory.testing.inventory_contract import InventoryContract
 
 from .delta_store import RawDelta, another_name, stepped
 
-
-@pytest.fixture(scope="module", autouse=True)
-def runtime(tmp_path_factory):
-    """
-    The runtime of delta-rs, which stands once it was used.
-    """
-    deltalake.write_deltalake(tmp_path_factory.mktemp("first"), pa.table({"n": [1]}))
+pytestmark = pytest.mark.usefixtures("delta_rs_runtime")
 
 
 class TestRsDeltaInventory(InventoryContract):

@@ -28,11 +28,10 @@ def delta(spark):
 
 
 @pytest.fixture(scope="module")
-def delta_store(tmp_path_factory):
+def delta_store(delta_rs_runtime):
     """
     Makes stores of inventories in Delta tables, through delta-rs, whose commits take milliseconds.
     """
-    RsDeltaTable(str(tmp_path_factory.mktemp("first") / "table")).prepare()  # its runtime stands once it was used
     return lambda path, clock=utc_now: stepped(RsDeltaTable(str(path)), clock)
 
 

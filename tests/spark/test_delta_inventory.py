@@ -7,21 +7,13 @@ from __future__ import annotations
 import itertools
 import shutil
 
-import deltalake
-import pyarrow as pa
 import pytest
 
 from spark_batchintory.backends.delta_spark import SparkDeltaTable
 from spark_batchintory.testing.inventory_contract import InventoryContract
 from tests.backends.delta_store import RawDelta, another_name, stepped
 
-
-@pytest.fixture(scope="module", autouse=True)
-def runtime(tmp_path_factory):
-    """
-    The runtime of delta-rs, by which tables are read past Spark; it stands once it was used.
-    """
-    deltalake.write_deltalake(tmp_path_factory.mktemp("first"), pa.table({"n": [1]}))
+pytestmark = pytest.mark.usefixtures("delta_rs_runtime")
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,122 @@
+"""
+A Delta inventory without a JVM, ``delta+rs:``, and whose turn it is to write: one table, one engine.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import spark_batchintory as bi
+from spark_batchintory.backends.delta_rs import RsDeltaTable
+from spark_batchintory.errors import ConfigurationError, MissingDependencyError
+
+from .stage import Stage
+
+pytestmark = pytest.mark.usefixtures("delta_rs_runtime")
+
+
+@pytest.fixture
+def place(tmp_path):
+    """
+    What opens the inventory: its connection, and that of nine files in SQLite.
+    """
+    with Stage(f"sqlite:///{tmp_path / 'files.db'}") as stage:
+        stage.files(range(1, 10))
+        yield {"conn": f"delta+rs:{tmp_path / 'inventory'}", "meta": stage.url}
+
+
+def test_the_main_job_without_a_jvm(place):
+    """
+    P1, P2: every file once, in a table that nothing but delta-rs wrote.
+    """
+    with bi.open_inventory(**place) as inventory:
+        done = [(batch.uids, batch.succeeded()) for batch in inventory.acquire_batches("daily", "files", batch_count=4)]
+        (status,) = inventory.status().to_dicts()
+
+    assert [uids for uids, _ in done] == [[1, 2, 3, 4], [5, 6, 7, 8], [9]]
+    assert (status["succeeded"], status["backlog_items"]) == (3, 0)
+
+
+def test_the_other_engine_reads_and_is_refused_when_it_claims(place):
+    """
+    Two engines on one table lose each other's commits on some storage; the way out is in the message, and works.
+    """
+    with bi.open_inventory(**place) as inventory:
+        inventory.acquire_batch("daily", "files", batch_count=4).succeeded()
+        inventory.maintain(engine="spark")
+    with bi.open_inventory(**place) as inventory:
+        assert [row["status"] for row in inventory.batches("daily").to_dicts()] == ["succeeded"]
+        for change in (
+            lambda: inventory.acquire_batch("daily", "files"),
+            lambda: inventory.pause("daily"),
+            lambda: inventory.maintain(),
+        ):
+            with pytest.raises(ConfigurationError, match=r"written by spark.*delta:….*maintain\(engine='delta-rs'\)"):
+                change()
+        inventory.maintain(engine="delta-rs")
+        assert inventory.acquire_batch("daily", "files").uids == [5, 6, 7, 8, 9]
+
+
+def test_who_has_it_open_while_it_is_switched_is_stopped_at_the_next_turn(place):
+    """
+    The engine is looked up in the version that is written upon.
+    """
+    with bi.open_inventory(**place) as inventory, bi.open_inventory(**place) as other:
+        batch = inventory.acquire_batch("daily", "files", batch_count=4)
+        other.maintain(engine="spark")
+        with pytest.raises(ConfigurationError, match="written by spark"):
+            batch.succeeded()
+        other.maintain(engine="delta-rs")
+        batch.succeeded()
+
+
+def test_engines_have_names(place, tmp_path):
+    """
+    A wrong name lists the right ones; a database has no engine to choose.
+    """
+    with bi.open_inventory(**place) as inventory, pytest.raises(ConfigurationError, match="'spark', 'delta-rs'"):
+        inventory.maintain(engine="rust")
+    with (
+        bi.open_inventory(f"sqlite:///{tmp_path / 'i.db'}") as inventory,
+        pytest.raises(ConfigurationError, match="this is a database"),
+    ):
+        inventory.maintain(engine="spark")
+
+
+def test_without_deltalake_the_extra_is_named(monkeypatch):
+    """
+    P8: what is not installed is said with what installs it.
+    """
+    monkeypatch.setattr("spark_batchintory.backends.delta_rs.find_spec", lambda name: None)
+
+    with pytest.raises(MissingDependencyError, match=r"deltalake.*spark-batchintory\[delta-rs\]"):
+        RsDeltaTable("/x")
+
+
+@pytest.mark.parametrize("arguments", [["status"], ["batches", "daily"], ["trace", "--uid", "2"], ["maintain"]])
+def test_the_command_line_needs_no_java(place, tmp_path, arguments):
+    """
+    P8: neither Java nor pyspark is looked for; what only the meta table knows is left empty if nobody said where it is.
+    """
+    with bi.open_inventory(**place) as inventory:
+        inventory.acquire_batch("daily", "files", batch_count=4).succeeded()
+    (tmp_path / "pyspark.py").write_text("raise ImportError('pyspark was asked for')")
+    environment = {"PATH": "", "PYTHONPATH": f"{tmp_path}{os.pathsep}{Path(bi.__file__).parents[1]}"}
+
+    as_json = [] if arguments == ["maintain"] else ["--json"]
+    done = subprocess.run(
+        [sys.executable, "-c", "from spark_batchintory.cli import main; main()", *arguments, *as_json],
+        env=environment | {"SPARK_BATCHINTORY_INVENTORY_CONN": place["conn"]},
+        capture_output=True,
+        text=True,
+    )
+
+    assert done.returncode == 0, done.stderr
+    if as_json:
+        assert json.loads(done.stdout)
