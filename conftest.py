@@ -49,11 +49,12 @@ if TYPE_CHECKING:
 
 def pytest_configure(config: pytest.Config) -> None:
     """
-    Bear with an older pyspark: what it leaves to the garbage collector (the socket of each collect, a file of the
-    launch), and its use of distutils.
+    Bear with an older pyspark: what it leaves to the garbage collector until 4.2 (the socket of each collect, in 3.5 a
+    file of the launch), and the use that 3.5 makes of distutils.
     """
-    if _scala() == "2.12":
+    if _release("pyspark") < (4, 2):
         config.addinivalue_line("filterwarnings", "ignore:unclosed:ResourceWarning")
+    if _scala() == "2.12":
         config.addinivalue_line("filterwarnings", "ignore:distutils Version classes:DeprecationWarning")
 
 
@@ -149,10 +150,17 @@ def _spark_jar(name: str) -> str:
 
 
 def _scala() -> str:
+    return "2.12" if _release("pyspark") < (4,) else "2.13"
+
+
+def _release(package: str) -> tuple[int, ...]:
+    """
+    Its version, as far as it is numbers; later than any if it is not installed.
+    """
     try:
-        return "2.12" if version("pyspark").startswith("3.") else "2.13"
+        return tuple(int(part) for part in version(package).split(".") if part.isdigit())
     except PackageNotFoundError:
-        return "2.13"
+        return (sys.maxsize,)
 
 
 def _spark_settings(folder: Path) -> dict[str, str]:

@@ -16,10 +16,25 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmarks.databases import META_COLS
 from benchmarks.delta_session import delta_session
 from benchmarks.timing import Sample, alternate, timed
 
-__all__ = ["AGAINST", "FULL", "NEW", "Crew", "crew_at_work", "measure"]
+__all__ = [
+    "ACQUIRE",
+    "AGAINST",
+    "FINISH",
+    "FULL",
+    "HOW",
+    "NEW",
+    "Crew",
+    "Job",
+    "crew_at_work",
+    "in_turn",
+    "measure",
+    "pair",
+    "write_history",
+]
 
 ACQUIRE, FINISH = "acquire", "finish"
 MERGE, UPDATE = "bare MERGE", "bare UPDATE"
@@ -27,7 +42,10 @@ AGAINST = ((ACQUIRE, MERGE, 2.0), (FINISH, UPDATE, 1.5))
 """What is measured, against what, and the target."""
 
 NEW, FULL = "empty inventory", "long history"
-_META = "SELECT id AS uid, concat('/landing/', id, '.json') AS item, 1L AS weight FROM range(1, 1000000)"
+HOW = {"batch_count": 10, "heartbeat": False, "meta_table_cols": META_COLS}
+"""How a batch is acquired here."""
+
+_META = "SELECT id, concat('/landing/', id, '.json') AS item, 1L AS weight FROM range(1, 1000000)"
 
 
 class _Bare:
@@ -70,22 +88,20 @@ class _Bare:
         self._sql(f"UPDATE {self._place} SET status = 'done' WHERE {where}").collect()
 
 
-class _Job:
+class Job:
     """
     One job on an inventory of its own, which holds one batch at a time.
     """
 
-    def __init__(self, spark: Any, path: Path) -> None:
-        import spark_batchintory as bi
-
-        self._inventory = bi.open_inventory(f"delta:{path}", spark=spark)
+    def __init__(self, inventory: Any) -> None:
+        self._inventory = inventory
         self._batch: Any = None
 
     def acquire(self) -> None:
         """
         Claim ten items.
         """
-        self._batch = self._inventory.acquire_batch("daily", "files", batch_count=10, heartbeat=False)
+        self._batch = self._inventory.acquire_batch("daily", "files", **HOW)
 
     def finish(self) -> None:
         """
@@ -94,7 +110,7 @@ class _Job:
         self._batch.succeeded()
 
 
-def _write_history(path: Path, commits: int) -> None:
+def write_history(path: Path, commits: int) -> None:
     """
     So many commits of the job's past: claims and ends in turn, through delta-rs.
     """
@@ -113,28 +129,38 @@ def measure(*, commits: int, rounds: int) -> dict[tuple[str, str], Sample]:
     """
     Milliseconds of each contender, by what it did and on which table.
     """
+    import spark_batchintory as bi
     from spark_batchintory.backends.spark_session import SMALL_COMMITS
 
     with delta_session() as (spark, folder):
         spark.sql(_META).createOrReplaceTempView("files")
-        _write_history(folder / "full", commits)
+        write_history(folder / "full", commits)
         own = spark.newSession()
         for name, value in SMALL_COMMITS.items():
             own.conf.set(name, value)
         bare = _Bare(own, f"delta.`{folder}/bare`")
-        jobs = {NEW: _Job(spark, folder / "new"), FULL: _Job(spark, folder / "full")}
-        pairs: dict[str, Callable[[], dict[tuple[str, str], float]]] = {
-            MERGE: partial(_pair, MERGE, bare.merge, UPDATE, bare.update, "")
+        jobs = {
+            place: Job(bi.open_inventory(f"delta:{folder / name}", spark=spark))
+            for place, name in ((NEW, "new"), (FULL, "full"))
         }
-        pairs |= {place: partial(_pair, ACQUIRE, job.acquire, FINISH, job.finish, place) for place, job in jobs.items()}
-        return _in_turn(pairs, rounds)
+        pairs: dict[str, Callable[[], dict[tuple[str, str], float]]] = {
+            MERGE: partial(pair, MERGE, bare.merge, UPDATE, bare.update, "")
+        }
+        pairs |= {place: partial(pair, ACQUIRE, job.acquire, FINISH, job.finish, place) for place, job in jobs.items()}
+        return in_turn(pairs, rounds)
 
 
-def _pair(first: str, begin: Callable[[], None], second: str, end: Callable[[], None], place: str) -> Any:
+def pair(first: str, begin: Callable[[], None], second: str, end: Callable[[], None], place: str) -> Any:
+    """
+    Milliseconds of a beginning and its end, by what they are and where.
+    """
     return {(first, place): timed(begin) * 1e3, (second, place): timed(end) * 1e3}
 
 
-def _in_turn(pairs: Any, rounds: int) -> dict[tuple[str, str], Sample]:
+def in_turn(pairs: Any, rounds: int) -> dict[tuple[str, str], Sample]:
+    """
+    Figures of functions that return several each, as `pair`.
+    """
     figures: dict[tuple[str, str], list[float]] = {}
 
     def kept(pair: Callable[[], dict[tuple[str, str], float]]) -> float:
@@ -169,7 +195,7 @@ def crew_at_work(*, batches: int, workers: int = 4, prefetch: int = 10) -> Crew:
     with delta_session() as (spark, folder):
         spark.sql(_META).createOrReplaceTempView("files")
         inventory = bi.open_inventory(f"delta:{folder}/inventory", spark=spark)
-        how = {"batch_count": 10, "heartbeat": False, "workers": workers, "prefetch": prefetch}
+        how = {**HOW, "workers": workers, "prefetch": prefetch}
         inventory.process(lambda batch: None, "warm", "files", iterations=10, **how)
         table, write = inventory.backend._table, inventory.backend._table.write
 

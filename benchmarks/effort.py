@@ -35,6 +35,7 @@ class Effort:
     delta_commits: int = 3_500
     delta_rounds: int = 15
     delta_batches: int = 60
+    delta_claims: int = 200
     loads: dict[int, int] = field(default_factory=lambda: {10: 25, 1_000: 7, 10_000: 3, 50_000: 2})
     folders: tuple[int, ...] = (1_000, 10_000, 50_000)
     streams: int = 5
@@ -65,6 +66,7 @@ class Effort:
             delta_commits=60,
             delta_rounds=4,
             delta_batches=12,
+            delta_claims=20,
             loads={10: 3, 1_000: 2},
             folders=(1_000,),
             streams=2,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from benchmarks import delta_times, spark_planning, statement_cost
+from benchmarks import delta_rs_times, delta_times, spark_planning, statement_cost
 from benchmarks.acquire_time import ANCESTOR, acquire_times
 from benchmarks.app_ids import CHECKPOINT, PLAIN, app_id_times
 from benchmarks.claim_rate import BARE, PROCESSES, Rates, claim_rates
@@ -221,6 +221,39 @@ def delta_crew(effort: Effort) -> Section:
     return Section("Batches per second, 4 threads on one job of a Delta inventory", lines, [note])
 
 
+def delta_rs(effort: Effort) -> Section:
+    """
+    The same through delta-rs.
+    """
+    new, full, spark, bare = delta_times.NEW, delta_times.FULL, delta_rs_times.SPARK, delta_rs_times.MERGE
+    times = delta_rs_times.measure(
+        commits=effort.delta_commits, rounds=2 * effort.delta_rounds, spark_rounds=effort.delta_rounds // 2
+    )
+    base = times[bare, ""]
+    lines = [Line("insert one row", bare, base, "ms")]
+    for what in (delta_times.ACQUIRE, delta_times.FINISH):
+        ours = times[what, new]
+        lines.append(Line(f"{what}, {new}", OURS, ours, "ms", base, Target(bare, 3.0)))
+        lines.append(Line(f"{what}, {new}", spark, times[what, spark], "ms", ours, Target(OURS, 15, at_least=True)))
+        lines.append(Line(f"{what}, {full}", OURS, times[what, full], "ms", ours, Target(new, 1.5)))
+    note = f"The long history: {effort.delta_commits:,} commits of the same job, not compacted; Spark's came last."
+    return Section("Acquire and end a batch on a Delta inventory, through delta-rs", lines, [note])
+
+
+def delta_rs_processes(effort: Effort) -> Section:
+    """
+    Four processes on one job of a Delta inventory, through delta-rs.
+    """
+    done = delta_rs_times.processes_at_work(claims=effort.delta_claims)
+    tries = done.tries / done.claims / 2
+    note = (
+        f"{done.claims} claims and as many ends, no uid twice, {tries:.2f} tries for each of them "
+        f"({1 - 1 / tries:.0%} in vain); the aim is 5 claims per second, and less than 70 % in vain."
+    )
+    lines = [Line("from acquire to succeeded()", "4 processes", Sample((done.claims / done.seconds,)), "/s")]
+    return Section("Batches per second, 4 processes on one job of a Delta inventory, through delta-rs", lines, [note])
+
+
 def startup(effort: Effort) -> Section:
     """
     Import and command line.
@@ -287,6 +320,8 @@ PARTS: dict[str, Callable[[Effort], Section]] = {
     "startup": startup,
     "delta": delta,
     "delta-crew": delta_crew,
+    "delta-rs": delta_rs,
+    "delta-rs-processes": delta_rs_processes,
     "spark-planning": planning_in_spark,
     "app-ids": app_ids,
     "loading": loading,

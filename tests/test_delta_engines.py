@@ -10,11 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import deltalake
 import pytest
 
 import spark_batchintory as bi
 from spark_batchintory.backends.delta_rs import RsDeltaTable
-from spark_batchintory.errors import ConfigurationError, MissingDependencyError
+from spark_batchintory.errors import ConfigurationError, InventoryUnavailable, MissingDependencyError
 
 from .stage import Stage
 
@@ -74,6 +75,42 @@ def test_who_has_it_open_while_it_is_switched_is_stopped_at_the_next_turn(place)
             batch.succeeded()
         other.maintain(engine="delta-rs")
         batch.succeeded()
+
+
+def test_a_table_that_stays_open_sees_what_others_commit_even_when_their_log_is_gone(place):
+    """
+    P2: a claim is made on the newest version, also if the commits up to it are nowhere but in a checkpoint.
+    """
+    with bi.open_inventory(**place) as inventory, bi.open_inventory(**place) as other:
+        inventory.acquire_batch("daily", "files", batch_count=1).succeeded()
+        for _ in range(3):
+            other.acquire_batch("daily", "files", batch_count=2).succeeded()
+        table = deltalake.DeltaTable(place["conn"].removeprefix("delta+rs:"))
+        table.alter.set_table_properties({"delta.logRetentionDuration": "interval 0 days"})
+        table.create_checkpoint()
+        table.cleanup_metadata()
+        assert not (Path(table.table_uri) / "_delta_log" / f"{3:020}.json").exists()
+
+        assert inventory.acquire_batch("daily", "files").uids == [8, 9]
+
+
+def test_compacting_that_met_another_writer_goes_again(place, monkeypatch):
+    """
+    P8: `maintain()` may be called by several at once, and while others work.
+    """
+    compact, met = RsDeltaTable.compact, []
+
+    def conflicting(self, now):
+        met.append(now)
+        if len(met) == 1:
+            raise InventoryUnavailable("a concurrent transaction deleted data")
+        compact(self, now)
+
+    monkeypatch.setattr(RsDeltaTable, "compact", conflicting)
+    with bi.open_inventory(**place) as inventory:
+        inventory.maintain()
+
+    assert len(met) == 2
 
 
 def test_engines_have_names(place, tmp_path):

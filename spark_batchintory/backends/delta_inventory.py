@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from ..batch import AttemptRow, BatchRow, GapRow, JobKey, JobRow, Kind, Status
 from ..inventory import Decide, JobCounts, Published, Written
 from ..lifecycle import OPEN
+from ..retrying import persistently
 from ..uids import HIGHEST, LOWEST
 from ..weights import total_weight
 from . import delta_rows
@@ -261,7 +262,7 @@ class DeltaInventory:
             self._table.hand_over(checked_engine(engine))
             return
         check_engine(self._table.location, self._table.written_by, self._table.engine)
-        self._table.compact(self._clock.now())
+        persistently(lambda: self._table.compact(self._clock.now()))  # somebody may write, or compact, meanwhile
 
     def close(self) -> None:
         """

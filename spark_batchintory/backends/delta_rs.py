@@ -10,7 +10,8 @@ write a file only if it is not there yet (local disks, S3 with conditional put, 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 from typing import Any
@@ -71,6 +72,7 @@ class RsDeltaTable:
         self.written_by: str | None = None
         self.is_local = False  # a commit is written only if it is not there yet, on local disks as well
         self._storage = dict(storage or {}) or None
+        self._idle: list[Any] = []  # opened tables that no thread uses
 
     def prepare(self) -> str:
         """
@@ -119,10 +121,35 @@ class RsDeltaTable:
         except (OSError, deltalake.exceptions.DeltaError) as error:
             raise InventoryUnavailable(f"opening {location!r}: {error}") from error
 
+    @contextmanager
+    def _newest(self) -> Iterator[Any]:
+        """
+        The table in its newest version, for one thread: an opened one only reads what was committed since.
+        """
+        try:
+            table = self._brought_up(self._idle.pop())
+        except IndexError:
+            table = self._opened()
+        try:
+            yield table
+        except (ClaimConflict, CommitUnknown, LeaseLost, TokenUsed):
+            self._idle.append(table)
+            raise
+        self._idle.append(table)  # not after any other error, which may be its own
+
     def _opened(self) -> Any:
         table = self._found(self.location)
         if table is None:
             raise ConfigurationError(f"there is no Delta inventory at {self.location!r}")
+        return table
+
+    def _brought_up(self, table: Any) -> Any:
+        from deltalake.exceptions import DeltaError
+
+        try:
+            table.update_incremental()
+        except (OSError, DeltaError):  # what it has not seen may be cleaned up already
+            return self._opened()
         return table
 
     def rows(
@@ -131,26 +158,31 @@ class RsDeltaTable:
         """
         Records; see the port.
         """
-        return _selected(
-            self._opened(), select_records(_TABLE, where, literal, order, descending=descending, limit=limit)
-        )
+        query = select_records(_TABLE, where, literal, order, descending=descending, limit=limit)
+        with self._newest() as table:
+            return _selected(table, query)
 
     def standing(self, job_key: str, now: datetime, limit: int) -> list[Record]:
         """
         The job and what waits; see the port.
         """
-        return _selected(self._opened(), select_standing(_TABLE, job_key, now, limit, literal))
+        query = select_standing(_TABLE, job_key, now, limit, literal)
+        with self._newest() as table:
+            return _selected(table, query)
 
     def write(self, write: TurnWrite) -> None:
         """
         Write a turn; see the port.
         """
+        with self._newest() as table:
+            check_engine(self.location, table.metadata().configuration.get(ENGINE_PROPERTY), ENGINE)
+            self._guard(table, write)
+            self._merged(table, write)
+
+    def _merged(self, table: Any, write: TurnWrite) -> None:
         import deltalake
 
-        table = self._opened()
-        check_engine(self.location, table.metadata().configuration.get(ENGINE_PROPERTY), ENGINE)
         replaced = [*([] if write.turn is None else [Replacement(write.job, None, None)]), *write.changes]
-        self._guard(table, write)
         doing = f"turn {write.job['turn']} of job {write.job['job']!r}"
         try:
             _merge(table, write, replaced)
@@ -256,8 +288,9 @@ class RsDeltaTable:
 
     def close(self) -> None:
         """
-        Nothing is held; see the port.
+        Forget opened tables; see the port.
         """
+        self._idle.clear()
 
 
 def _merge(table: Any, write: TurnWrite, replaced: Sequence[Replacement]) -> None:
