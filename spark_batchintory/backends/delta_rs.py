@@ -335,7 +335,9 @@ def _selected(table: Any, query: str) -> list[Record]:
     from deltalake.exceptions import DeltaError
 
     try:
-        rows: list[Record] = pa.table(QueryBuilder().register(_TABLE, table).execute(query)).to_pylist()
+        batches = QueryBuilder().register(_TABLE, table).execute(query)
+        # Not pa.table(…), which loads pandas where that is installed, to see whether it was given some.
+        rows: list[Record] = pa.RecordBatchReader.from_stream(batches).read_all().to_pylist()
     except (OSError, DeltaError) as error:
         raise InventoryUnavailable(f"reading {table.table_uri!r}: {error}") from error
     return rows

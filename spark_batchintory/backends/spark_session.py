@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -95,6 +96,8 @@ def started_session() -> Any:
 
 
 def _active_or_default() -> Any:
+    if "pyspark" not in sys.modules and importlib.util.find_spec("pyspark") is not None:
+        return None  # nobody can have started one, and to find that out costs a second less than loading it
     try:
         return _spark_session_class().active()
     except RuntimeError:  # pyspark's own kind of it: there is neither
