@@ -48,6 +48,10 @@ from .delta_table import (
 ENGINE = "delta-rs"
 """What the table's property says while this engine writes it."""
 
+_USES = 50
+"""How often an opened table is brought up to date before it is opened anew: it keeps what it read, and grows slower
+(100 ms a commit at first, 160 ms after 240 commits)."""
+
 _TABLE = "records"
 """The name of the table in a query."""
 
@@ -72,7 +76,7 @@ class RsDeltaTable:
         self.written_by: str | None = None
         self.is_local = False  # a commit is written only if it is not there yet, on local disks as well
         self._storage = dict(storage or {}) or None
-        self._idle: list[Any] = []  # opened tables that no thread uses
+        self._idle: list[tuple[Any, int]] = []  # opened tables that no thread uses, and how often they were used
 
     def prepare(self) -> str:
         """
@@ -127,15 +131,19 @@ class RsDeltaTable:
         The table in its newest version, for one thread: an opened one only reads what was committed since.
         """
         try:
-            table = self._brought_up(self._idle.pop())
+            table, uses = self._idle.pop()
         except IndexError:
-            table = self._opened()
+            table, uses = None, 0
+        if table is None or uses >= _USES:
+            table, uses = self._opened(), 0
+        else:
+            table = self._brought_up(table)
         try:
             yield table
         except (ClaimConflict, CommitUnknown, LeaseLost, TokenUsed):
-            self._idle.append(table)
+            self._idle.append((table, uses + 1))
             raise
-        self._idle.append(table)  # not after any other error, which may be its own
+        self._idle.append((table, uses + 1))  # not after any other error, which may be its own
 
     def _opened(self) -> Any:
         table = self._found(self.location)
