@@ -7,7 +7,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.effort import Effort
@@ -33,13 +33,16 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def _measure(names: Sequence[str], effort: Effort) -> list[Section]:
-    sections = []
+def _measure(names: Sequence[str], effort: Effort) -> Iterator[Section]:
     for name in names:
         begin = time.monotonic()
-        sections.append((PARTS | EXTRA_PARTS)[name](effort))
-        print(f"{sections[-1].text()}\n({name}: {time.monotonic() - begin:.0f} s)\n", flush=True)
-    return sections
+        section = (PARTS | EXTRA_PARTS)[name](effort)
+        print(f"{section.text()}\n({name}: {time.monotonic() - begin:.0f} s)\n", flush=True)
+        yield section
+
+
+def _into_page(section: Section, when: str) -> None:
+    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), [section], when), encoding="utf-8")
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -49,13 +52,15 @@ def main(given: Sequence[str] | None = None) -> int:
     arguments = _arguments(given)
     machine = describe() | {"load before": load()}
     print("\n".join(f"{name}: {value}" for name, value in machine.items()), end="\n\n", flush=True)
-    sections = _measure(arguments.parts or list(PARTS), Effort.quick() if arguments.quick else Effort())
+    sections = []
+    for section in _measure(arguments.parts or list(PARTS), Effort.quick() if arguments.quick else Effort()):
+        sections.append(section)
+        if arguments.into_page:  # at once: a run may be cut short, and a part takes minutes
+            _into_page(section, machine["date"])
     page = arguments.output or (None if arguments.parts or arguments.quick else PAGE)
     if page is not None:
         page.write_text(document(machine | {"load after": load()}, sections), encoding="utf-8")
         print(f"written: {page}")
-    if arguments.into_page:
-        PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), sections, machine["date"]), encoding="utf-8")
     missed = [line for section in sections for line in section.lines if line.missed]
     print(f"targets missed: {len(missed)}")
     return 1 if missed and arguments.strict else 0
