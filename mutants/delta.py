@@ -48,7 +48,7 @@ MUTANTS = [
     Mutant(
         "some-of-the-lost",
         "P8: every lease that is over is found, also behind many that beats have extended",
-        (Edit("backends/delta_rs.py", ' or record["status"] == "running"', ""),),
+        (Edit("backends/delta_queries.py", " OR status = 'running'", ""),),
         (f"{WORKERS}TestLeases::test_many_long_batches_hide_none_that_was_lost",),
         *_NO_SERVER,
     ),
@@ -77,6 +77,20 @@ MUTANTS = [
         "P3: upkeep forgets no beat of a lease that still runs",
         (Edit("backends/delta_rs.py", "f\"until < '", "f\"TRUE OR until < '"),),
         (f"{WORKERS}TestUpkeep::test_beats_are_forgotten_once_they_say_nothing",),
+        *_NO_SERVER,
+    ),
+    Mutant(
+        "engine-that-nobody-checks",
+        "P2: a table that another engine writes is not written upon",
+        (Edit("backends/delta_table.py", "    if written_by in (None, engine):\n", "    if True:\n"),),
+        ("tests/test_delta_engines.py::test_who_has_it_open_while_it_is_switched_is_stopped_at_the_next_turn",),
+        *_NO_SERVER,
+    ),
+    Mutant(
+        "table-that-is-not-brought-up",
+        "P2: a table that stays open sees what others commit",
+        (Edit("backends/delta_rs.py", "            table.update_incremental()\n", "            pass\n"),),
+        (f"{CONTRACT}test_ranges_are_read_in_order_of_uid",),
         *_NO_SERVER,
     ),
 ]
