@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.databases import make_meta_table, sqlite_folder
 from benchmarks.delta_times import ACQUIRE, FINISH, FULL, HOW, NEW, Job, in_turn, pair, write_history
-from benchmarks.timing import Sample
+from benchmarks.timing import Sample, timed
 
 __all__ = ["MERGE", "SPARK", "Processes", "measure", "processes_at_work"]
 
@@ -68,7 +68,7 @@ def measure(*, commits: int, rounds: int, spark_rounds: int) -> dict[tuple[str, 
             place: Job(bi.open_inventory(f"delta+rs:{folder / name}", meta))
             for place, name in ((NEW, "new"), (FULL, "full"))
         }
-        pairs: dict[str, Callable[[], Any]] = {MERGE: partial(pair, MERGE, bare.merge, "nothing", lambda: None, "")}
+        pairs: dict[str, Callable[[], Any]] = {MERGE: lambda: {(MERGE, ""): timed(bare.merge) * 1e3}}
         pairs |= {place: partial(pair, ACQUIRE, job.acquire, FINISH, job.finish, place) for place, job in jobs.items()}
         return in_turn(pairs, rounds) | _through_spark(meta, spark_rounds)
 

@@ -36,8 +36,9 @@ from spark_batchintory.errors import BatchintoryError
 from spark_batchintory.looking import jobs_named
 from spark_batchintory.meta import ROLES
 from spark_batchintory.opened import Inventory
-from spark_batchintory.opening import configure, open_inventory
+from spark_batchintory.opening import configure, current_settings, open_inventory
 from spark_batchintory.printing import show, tell
+from spark_batchintory.settings import inventory_connection
 from spark_batchintory.version import __version__
 
 
@@ -367,13 +368,16 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")
     try:
         app(prog_name="spark-batchintory")
-    except Exception as error:
+    except Exception as error:  # whatever is left
         # Not ours, so no fault of the caller: told in one line all the same, since a traceback may quote anything.
         tell(f"unexpected {type(error).__name__}: {error}")
         sys.exit(1)
 
 
 def _opened() -> Inventory:
+    settings = current_settings()
+    if settings.META_CONN is None and inventory_connection(settings).kind == "delta-rs":
+        return open_inventory()  # no session is started for meta tables of which nobody said that they are in Spark
     return open_inventory(spark=_session)
 
 

@@ -36,7 +36,7 @@ class Control:
         """
         Have the tables made or checked, once.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # by `opened.Inventory`, as the next
 
     def _plain_call(self, job: str, table: MetaTable) -> Call:
         """

@@ -238,7 +238,7 @@ class _Load:
         """
         try:
             return self._exactly(found)
-        except Exception as error:
+        except Exception as error:  # Spark's have no class in common; any other goes on
             if condition(error) != "PATH_NOT_FOUND":
                 raise
             absent = list(islice(self._absent(found), _NAMED_AT_MOST + 1 if missing_files == "fail" else None))
@@ -351,7 +351,7 @@ class _Load:
             with bounded_listing(self.session, paths):  # a few folders may hold many files
                 frame = gateway.load(self.reader.options(**options), texts)
                 _ = frame.schema
-        except Exception as error:
+        except Exception as error:  # the same
             if paths or condition(error) != "UNABLE_TO_INFER_SCHEMA":
                 raise
             raise ItemError(f"{self.title}: no file is left to infer a schema from, so give .schema(…)") from error
@@ -372,7 +372,7 @@ class _Load:
         """
         try:
             self._probe([source.path for source in found])
-        except Exception as error:
+        except Exception as error:  # the same
             if condition(error) != "PATH_NOT_FOUND":
                 raise
             half = len(found) // 2

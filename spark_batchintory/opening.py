@@ -65,7 +65,7 @@ def open_inventory(
         given["META_CONN"] = meta
     if given:
         return _opened(load_settings(_state.dot_env, {**_spelled(_state.given), **given}), spark)
-    return _opened(_state.settings or load_settings(), spark)
+    return _opened(current_settings(), spark)
 
 
 def configure(dot_env: str | os.PathLike[str] | None = None, settings: Mapping[str, Any] | None = None) -> None:
@@ -87,13 +87,20 @@ def configure(dot_env: str | os.PathLike[str] | None = None, settings: Mapping[s
         former._close_after_batches()
 
 
+def current_settings() -> Settings:
+    """
+    What `configure` set, or else what environment and defaults say.
+    """
+    return _state.settings or load_settings()
+
+
 def current_inventory() -> Inventory:
     """
     The inventory that the functions of this package work with; opened when first asked for.
     """
     with _state.lock:
         if _state.inventory is None:
-            _state.inventory = _opened(_state.settings or load_settings())
+            _state.inventory = _opened(current_settings())
         return _state.inventory
 
 
@@ -130,8 +137,6 @@ def _opened(settings: Settings, spark: Any = None) -> Inventory:
             return Inventory(backend, _sql_meta(database), settings, shared=True, secrets=secrets)
     else:
         backend = _delta_inventory(place, settings, spark)
-    if place.kind == "delta-rs" and settings.META_CONN is None and callable(spark):
-        spark = None  # no session is started for meta tables of which nobody said that they are in Spark
     # A turn of a Delta inventory holds no lock that planning could hold up.
     is_shared = place.kind != "sql"
     return Inventory(backend, _meta(meta_place, settings, spark), settings, shared=is_shared, secrets=secrets)

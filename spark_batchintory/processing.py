@@ -180,7 +180,7 @@ def _worked(run: _Run, workers: int) -> None:
         try:
             for outcome in [pool.submit(run.work) for _ in range(workers)]:
                 outcome.result()
-        except BaseException:
+        except BaseException:  # an interrupt above all
             run.stop()  # leaving the pool waits for its threads: let each end with the batch it is in
             raise
 
@@ -214,7 +214,7 @@ class _Run:
                 if batch is None:
                     return
                 self._one(batch)
-            except BaseException:
+            except BaseException:  # one worker's end, by interrupt too, ends the others
                 self.stop()
                 raise
 
@@ -269,7 +269,7 @@ class _Run:
                 value = self.func(batch)
                 if batch.status == Status.RUNNING.value:
                     batch.succeeded(result=value if isinstance(value, dict) else None)
-        except Exception:
+        except Exception:  # of the caller's function: it is in the log and the inventory already
             self._count(batch, failed=True)
             if self.plan.on_error == "raise":
                 raise

@@ -240,7 +240,7 @@ def _keyed(frame: DataFrame) -> DataFrame:
     try:
         keyed = with_key(frame)
         _ = keyed.schema  # over Connect a missing column shows only here
-    except Exception as error:
+    except Exception as error:  # Spark's have no class in common; any other goes on
         if condition(error) is None:
             raise
         raise ConfigurationError(

@@ -55,7 +55,7 @@ def working_directory(session: SparkSession) -> str:
     cause: Exception | None = None
     try:
         _ = session.read.format("binaryFile").load(name).schema
-    except Exception as error:
+    except Exception as error:  # the one we asked for, in whatever class of Spark
         parameters: dict[str, str] = getattr(error, "getMessageParameters", dict)() or {}
         shown = re.search(rf"Path does not exist: (.*/{name})", str(error))
         path: str = parameters.get("path", shown[1] if shown else "")

@@ -96,7 +96,7 @@ class Queue:
     def _led(group: Sequence[Request], lead: Callable[[Sequence[Request]], None]) -> None:
         try:
             lead(group)
-        except BaseException as error:
+        except BaseException as error:  # an interrupt too must leave nobody waiting
             for one in group:
                 one.error = one.error if one.is_over else _for_others(error)
             raise

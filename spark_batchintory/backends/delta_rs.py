@@ -156,8 +156,8 @@ class RsDeltaTable:
 
         try:
             table.update_incremental()
-        except (OSError, DeltaError):  # what it has not seen may be cleaned up already
-            return self._opened()
+        except (OSError, DeltaError) as error:
+            raise InventoryUnavailable(f"opening {self.location!r}: {error}") from error
         return table
 
     def rows(
@@ -315,9 +315,9 @@ def _merge(table: Any, write: TurnWrite, replaced: Sequence[Replacement]) -> Non
         schema=_arrow(COLUMNS).append(pa.field("is_new", pa.bool_())),
     )
     kinds = sorted({JOB, *(kind for one in write.changes for kind in was_records(one))})
-    named = ", ".join(f"'{kind}'" for kind in kinds)
-    ids = ", ".join(str(one.record["id"]) for one in replaced)
-    here = f"t.job_key = '{write.job_key}' AND t.record IN ({named})"
+    named = ", ".join(map(literal, kinds))
+    ids = ", ".join(literal(one.record["id"]) for one in replaced)
+    here = f"t.job_key = {literal(write.job_key)} AND t.record IN ({named})"
     predicate = (
         f"{here} AND t.id IN ({ids}) AND t.id = s.id AND NOT s.is_new" if ids else "t.record = 'job' AND s.id = -1"
     )

@@ -107,11 +107,11 @@ def check_engine(location: str, written_by: str | None, engine: str) -> None:
     ConfigurationError
         The table is written by another one. Two engines on one table do not see each other's commits on every storage.
     """
-    if written_by in (None, engine):
+    if written_by is None or written_by == engine:
         return
     raise ConfigurationError(
         f"inventory {location!r} is written by {written_by}, and this is {engine}, which may only read it: open it as "
-        f"{ENGINES.get(str(written_by), 'written')}…, or, while nobody works with it, switch it with "
+        f"{ENGINES.get(written_by, written_by)}…, or, while nobody works with it, switch it with "
         f"maintain(engine={engine!r})"
     )
 

@@ -89,7 +89,7 @@ def started_session() -> Any:
             with _output_to(log), warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # Connect's: of pandas, and of confs that its server is started with
                 return builder.getOrCreate()
-        except Exception as error:
+        except Exception as error:  # of Java, of py4j, of Connect: why is in what was printed
             log.seek(0)
             said = [line.strip() for line in log.read().decode(errors="replace").splitlines() if line.strip()]
             raise ConfigurationError(f"Spark did not start: {' '.join((said or [str(error)])[-1].split())}") from error

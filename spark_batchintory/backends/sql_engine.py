@@ -144,7 +144,7 @@ class Database:
             cursor = fairy.cursor()
             sql_sessions.limit(fairy, cursor)
             yield Transaction(self, cursor, self._debug)
-        except BaseException as error:
+        except BaseException as error:  # an interrupt too must leave no transaction open
             self._undo(fairy, error)
             # An error that somebody keeps has this frame, and a cursor that is open keeps a SQLite file open.
             if cursor is not None:
@@ -190,7 +190,7 @@ class Database:
         """
         try:
             return opening()
-        except Exception as error:
+        except Exception as error:  # of any class, see above
             _let_go(error)
             if self._is_drivers(error):
                 ours = self.ours(error, doing)
@@ -213,7 +213,7 @@ class Database:
     def _commit(self, fairy: Any, doing: str) -> None:
         try:
             fairy.commit()
-        except Exception as error:
+        except Exception as error:  # each driver has its own; what it means is decided below
             broken = is_disconnect(error, self.dialect)
             self._undo(fairy, error)
             if broken:
@@ -230,7 +230,7 @@ class Database:
                 fairy.invalidate(error)
             else:
                 fairy.rollback()
-        except Exception as second:
+        except Exception as second:  # whatever it is, the first one is told
             fairy.invalidate(second)
 
     def prefer_readers(self) -> None:
@@ -258,7 +258,7 @@ class Database:
             try:
                 yield connection
                 connection.commit()
-            except BaseException:
+            except BaseException:  # an interrupt too must leave no transaction open
                 connection.rollback()
                 raise
             finally:

@@ -64,7 +64,7 @@ def main(keep: str | os.PathLike[str] | None = None, *, delta: bool = False) -> 
     except bi.MissingDependencyError as error:
         keeps = True
         _tell_error(error)
-    except Exception:
+    except Exception:  # whatever it is, what it left is kept to be looked at
         keeps = True
         traceback.print_exc()
     finally:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 from collections import Counter
@@ -31,8 +32,6 @@ def test_two_processes_claim_every_item_once(store, tmp_path):
     """
     P1, P2: nothing is lost and nothing is claimed twice, with credentials from the environment and none in the URL.
     """
-    import sqlite3
-
     with sqlite3.connect(tmp_path / "files.db") as db:
         db.execute("CREATE TABLE files (uid INTEGER PRIMARY KEY, item TEXT, weight INTEGER)")
         db.executemany("INSERT INTO files VALUES (?, 'x', 1)", [(n,) for n in range(1, 31)])
