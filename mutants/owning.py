@@ -171,12 +171,8 @@ LOCKS = [
         (
             Edit(
                 ENGINE,
-                "            yield Transaction(self, cursor, self._debug)\n"
-                "        except BaseException as error:\n"
-                "            self._undo(fairy, error)\n",
-                "            yield Transaction(self, cursor, self._debug)\n"
-                "        except BaseException as error:\n"
-                "            fairy.commit()\n",
+                "            self._undo(fairy, error)\n            # An error that somebody keeps",
+                "            fairy.commit()\n            # An error that somebody keeps",
             ),
         ),
         (f"{CONTRACT}test_a_stale_change_takes_the_whole_step_with_it",),
