@@ -75,7 +75,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def _wants_spark(nodeid: str) -> bool:
     file = nodeid.split("::", 1)[0]
-    return file.startswith("tests/spark/") or file.endswith(".md")
+    return file.startswith(("tests/spark/", "tests/stores/")) or file.endswith(".md")
 
 
 @pytest.fixture(scope="session")

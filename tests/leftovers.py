@@ -15,7 +15,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import suppress
 from multiprocessing import resource_tracker
 from pathlib import Path
@@ -105,10 +105,13 @@ def _is_ours(process: int) -> bool:
 
 def _is_sparks(one: Any) -> bool:
     """
-    Whether it is the Spark session's: a connection to its JVM, which keeps those it ever needed at once, or a jar.
+    Whether it is the Spark session's: a connection to its JVM, which keeps those it ever needed at once, a thread by
+    which a Connect client lets go of answers, or a jar.
 
     Spark puts its jars on Python's path, and `importlib.metadata` keeps open what it has looked into.
     """
+    if isinstance(one, threading.Thread):
+        return one in _connect_threads()
     if isinstance(one, tuple) and "/userFiles-" in one[1]:
         return True
     pyspark = sys.modules.get("pyspark")
@@ -117,6 +120,13 @@ def _is_sparks(one: Any) -> bool:
     with suppress(OSError), socket.socket(fileno=os.dup(int(one[0]))) as copy:
         return copy.family != socket.AF_UNIX and copy.getpeername()[0] in ("127.0.0.1", "::1", "::ffff:127.0.0.1")
     return False
+
+
+def _connect_threads() -> Set[threading.Thread]:
+    client = sys.modules.get("pyspark.sql.connect.client.reattach")
+    iterator = getattr(client, "ExecutePlanResponseReattachableIterator", None)
+    pool = getattr(iterator, "_release_thread_pool_instance", None)
+    return getattr(pool, "_threads", frozenset())
 
 
 def _told(one: Any) -> str:
