@@ -93,4 +93,25 @@ MUTANTS = [
         (f"{CONTRACT}test_ranges_are_read_in_order_of_uid",),
         *_NO_SERVER,
     ),
+    Mutant(
+        "history-that-grows",
+        "P2: a job compacts its history, so that claims stay fast",
+        (Edit("backends/delta_inventory.py", "if any(one.number % _", "if False and any(one.number % _"),),
+        (f"{WORKERS}TestUpkeep::test_a_job_that_grows_compacts_itself",),
+        *_NO_SERVER,
+    ),
+    Mutant(
+        "upkeep-that-fails-a-batch",
+        "P5: what was recorded stays, whatever becomes of the upkeep after it",
+        (Edit("backends/delta_inventory.py", "except BatchintoryError as error:", "except () as error:"),),
+        (f"{WORKERS}TestUpkeep::test_compacting_that_fails_fails_no_batch",),
+        *_NO_SERVER,
+    ),
+    Mutant(
+        "line-without-order",
+        "P2: processes of one machine take turns on a local disk",
+        (Edit("backends/waiting_line.py", "fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass"),),
+        ("tests/backends/test_waiting_line.py::test_the_next_one_waits_until_the_turn_is_over",),
+        *_NO_SERVER,
+    ),
 ]

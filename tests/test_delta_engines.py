@@ -100,11 +100,11 @@ def test_compacting_that_met_another_writer_goes_again(place, monkeypatch):
     """
     compact, met = RsDeltaTable.compact, []
 
-    def conflicting(self, now):
-        met.append(now)
+    def conflicting(self):
+        met.append(self)
         if len(met) == 1:
             raise InventoryUnavailable("a concurrent transaction deleted data")
-        compact(self, now)
+        compact(self)
 
     monkeypatch.setattr(RsDeltaTable, "compact", conflicting)
     with bi.open_inventory(**place) as inventory:

@@ -13,6 +13,7 @@ import pytest
 
 import spark_batchintory as bi
 from spark_batchintory import CommitUnknown, ConfigurationError, LeaseLost
+from spark_batchintory.backends import delta_inventory
 from spark_batchintory.backends.delta_clock import utc_now
 from spark_batchintory.backends.delta_rs import RsDeltaTable
 from spark_batchintory.testing.steps import everything
@@ -309,6 +310,40 @@ class TestUpkeep:
         assert len(deltalake.DeltaTable(stage.path).file_uris()) < files
         held.succeeded()
         assert acquire(stage.open(), batch_count=9).uids == [8, 9]
+
+    def test_a_job_that_grows_compacts_itself(self, stage, monkeypatch):
+        """
+        DELTA: claims stay fast with history: after every 250th batch, once it is recorded; here after every third.
+        """
+        monkeypatch.setattr(delta_inventory, "_COMPACTED_EVERY", 3)
+        inventory = stage.open()
+        inventory.acquire_batch("other", "files", batch_count=1).succeeded()
+        files = []
+        for _ in range(6):
+            acquire(inventory, batch_count=1).succeeded()
+            files.append(len(deltalake.DeltaTable(stage.path).file_uris()))
+
+        # Each batch adds a file for its row and one for its attempt.
+        assert files == [files[0], files[0] + 2, files[0], files[0] + 2, files[0] + 4, files[0]]
+        assert [row.batch_id_start for row in inventory.batches("daily")] == [1, 2, 3, 4, 5, 6]
+        assert [attempt["outcome"] for attempt in stage.raw.attempts()] == ["succeeded"] * 7
+
+    def test_compacting_that_fails_fails_no_batch(self, stage, monkeypatch, caplog):
+        """
+        P5: what was recorded stays, whatever becomes of the upkeep after it; the log says so.
+        """
+        monkeypatch.setattr(delta_inventory, "_COMPACTED_EVERY", 1)
+
+        def refused(self, job_key=None):
+            raise ConfigurationError("no right to OPTIMIZE")
+
+        monkeypatch.setattr(RsDeltaTable, "compact", refused)
+        inventory = stage.open()
+        with caplog.at_level(logging.WARNING, "spark_batchintory"):
+            acquire(inventory).succeeded()
+
+        assert inventory.batches("daily")[0].status == "succeeded"
+        assert "not compacted for job 'daily': no right to OPTIMIZE" in caplog.text
 
     def test_beats_are_forgotten_once_they_say_nothing(self, stage):
         """

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import datetime, timedelta
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from ..errors import (
@@ -32,6 +33,7 @@ from .delta_rs_text import literal
 from .delta_table import (
     CHANGED,
     CLOCK,
+    COMPACT_SIZE,
     ENGINE_PROPERTY,
     FORGOTTEN_AFTER,
     SETTLED,
@@ -44,6 +46,7 @@ from .delta_table import (
     properties_of,
     was_records,
 )
+from .waiting_line import in_line
 
 ENGINE = "delta-rs"
 """What the table's property says while this engine writes it."""
@@ -75,6 +78,7 @@ class RsDeltaTable:
         self.engine = ENGINE
         self.written_by: str | None = None
         self.is_local = False  # a commit is written only if it is not there yet, on local disks as well
+        self._folder = _local_folder(self.location)
         self._storage = dict(storage or {}) or None
         self._idle: list[tuple[Any, int]] = []  # opened tables that no thread uses, and how often they were used
 
@@ -178,6 +182,12 @@ class RsDeltaTable:
         with self._newest() as table:
             return _selected(table, query)
 
+    def in_line(self, job_key: str) -> AbstractContextManager[None]:
+        """
+        On a local disk, wait for other processes of this machine; see the port.
+        """
+        return nullcontext() if self._folder is None else in_line(self._folder / "_turns", job_key)
+
     def write(self, write: TurnWrite) -> None:
         """
         Write a turn; see the port.
@@ -266,21 +276,32 @@ class RsDeltaTable:
         (entry,) = store.get_file_info([f"_delta_log/{table.version():020}.json"])
         return EPOCH + timedelta(microseconds=entry.mtime_ns // 1000)
 
-    def compact(self, now: datetime) -> None:
+    def compact(self, job_key: str | None = None) -> None:
         """
         Compact what is settled; see the port.
         """
-        import deltalake
-
-        table = self._opened()
-        try:
-            table.optimize.compact(partition_filters=[("record", "in", list(SETTLED))])
+        here = [] if job_key is None else [("job_key", "=", job_key)]
+        with self._tidying() as table:
+            table.optimize.compact([*here, ("record", "in", list(SETTLED))], target_size=COMPACT_SIZE)
             table.create_checkpoint()
+
+    def forget(self, now: datetime) -> None:
+        """
+        Forget old beats; see the port. Files stay, until Spark's VACUUM.
+        """
+        with self._tidying():
             beats = self._found(f"{self.location}_beat")
             if beats is not None:
                 beats.delete(f"until < '{(now - FORGOTTEN_AFTER).isoformat(sep=' ')}'")
+
+    @contextmanager
+    def _tidying(self) -> Iterator[Any]:
+        import deltalake
+
+        try:
+            yield self._opened()
         except deltalake.exceptions.DeltaError as error:
-            raise InventoryUnavailable(f"compacting inventory {self.location!r}: {error}") from error
+            raise InventoryUnavailable(f"tidying inventory {self.location!r}: {error}") from error
 
     def hand_over(self, engine: str) -> None:
         """
@@ -299,6 +320,11 @@ class RsDeltaTable:
         Forget opened tables; see the port.
         """
         self._idle.clear()
+
+
+def _local_folder(location: str) -> Path | None:
+    path = location.removeprefix("file://")
+    return None if "://" in path else Path(path)
 
 
 def _merge(table: Any, write: TurnWrite, replaced: Sequence[Replacement]) -> None:

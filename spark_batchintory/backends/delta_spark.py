@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -161,6 +161,12 @@ class SparkDeltaTable:
         """
         return self._records(select_standing(self._name, job_key, now, limit, literal))
 
+    def in_line(self, job_key: str) -> AbstractContextManager[None]:
+        """
+        Nobody waits; see the port.
+        """
+        return nullcontext()
+
     def write(self, write: TurnWrite) -> None:
         """
         Write a turn; see the port.
@@ -237,19 +243,29 @@ class SparkDeltaTable:
         )
         return EPOCH + timedelta(microseconds=found[0][0])
 
-    def compact(self, now: datetime) -> None:
+    def compact(self, job_key: str | None = None) -> None:
         """
         Compact what is settled; see the port. A turn that wrote to the same files meanwhile goes again.
         """
+        here = "" if job_key is None else f"job_key = {literal(job_key)} AND "
         doing = f"compacting inventory {self.location!r}"
-        statements = [f"OPTIMIZE {self._name} WHERE record IN ({literals(SETTLED)})", f"VACUUM {self._name}"]
+        self._run(f"OPTIMIZE {self._name} WHERE {here}record IN ({literals(SETTLED)})", doing)
+
+    def forget(self, now: datetime) -> None:
+        """
+        Forget old beats, and delete files that no version of the last 7 days needs; see the port.
+        """
+        statements = [f"VACUUM {self._name}"]
         if self._properties(self._beats) is not None:
             over = f"until < {literal(now - FORGOTTEN_AFTER)}"
-            statements.append(f"DELETE FROM {self._beats} WHERE {over}")
-            statements += [f"OPTIMIZE {self._beats}", f"VACUUM {self._beats}"]
+            statements += [
+                f"DELETE FROM {self._beats} WHERE {over}",
+                f"OPTIMIZE {self._beats}",
+                f"VACUUM {self._beats}",
+            ]
         with listing_tasks(self.session, _VACUUM_TASKS):
             for statement in statements:
-                self._run(statement, doing)
+                self._run(statement, f"tidying inventory {self.location!r}")
 
     def hand_over(self, engine: str) -> None:
         """

@@ -7,6 +7,7 @@ The engine knows Delta and nothing else; what is read and written is decided abo
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Protocol
@@ -53,6 +54,9 @@ CLOCK = "clock"
 
 FORGOTTEN_AFTER = timedelta(days=1)
 """Beats of leases that have been over for so long say nothing any more."""
+
+COMPACT_SIZE = 8 * 2**20
+"""Bytes from which on a file is left as it is: compacting again and again costs what is new, not all there is."""
 
 SETTLED = (FINISHED, CLOSED_GAP, ATTEMPT, ACT)
 """Records that a turn only adds, but for a batch that is superseded or tried again."""
@@ -229,6 +233,11 @@ class DeltaTable(Protocol):
         The job's record, and of each status the `limit` open batches that are due longest; one look for all.
         """
 
+    def in_line(self, job_key: str) -> AbstractContextManager[None]:
+        """
+        Wait for other processes that are at a turn of the job, for a while and where that is cheap: it saves tries.
+        """
+
     def write(self, write: TurnWrite) -> None:
         """
         Write a turn in one commit.
@@ -260,9 +269,14 @@ class DeltaTable(Protocol):
         Write something, and return when that was by the storage's clock, naive UTC.
         """
 
-    def compact(self, now: datetime) -> None:
+    def compact(self, job_key: str | None = None) -> None:
         """
-        Bring what is only ever read into few files, and forget beats of leases that were over long ago.
+        Bring what is only ever read, of one job or of all, into few files.
+        """
+
+    def forget(self, now: datetime) -> None:
+        """
+        Let go of beats of leases that were over long ago, and, where the engine can, of files that are needed no more.
         """
 
     def hand_over(self, engine: str) -> None:

@@ -165,7 +165,8 @@ class Turns:
         give_up = time.monotonic() + _PATIENCE
         while True:
             try:
-                return self._brought_to_end(queue, key, [request for request in group if not request.is_over])
+                with self._table.in_line(delta_rows.partition_of(key)):
+                    return self._brought_to_end(queue, key, [request for request in group if not request.is_over])
             except Overtaken:
                 if time.monotonic() >= give_up:
                     raise

@@ -11,7 +11,7 @@ import pytest
 
 import spark_batchintory as bi
 from spark_batchintory import ConfigurationError, LeaseLost
-from spark_batchintory.backends import spark_errors
+from spark_batchintory.backends import delta_inventory, spark_errors
 from spark_batchintory.backends.delta_spark import SparkDeltaTable
 from spark_batchintory.backends.delta_table import Where
 from spark_batchintory.testing.clock import SteppedClock
@@ -63,6 +63,21 @@ def test_a_job_from_its_first_batch_to_its_last(inventory, delta):
     assert (status["frontier"], status["watermark"], status["succeeded"], status["backlog_items"]) == (30, 30, 2, 0)
     assert [row["outcome"] for row in inventory.attempts(first.id).to_dicts()] == ["succeeded"]
     assert [row["batch_id"] for row in inventory.trace("/landing/7.json").to_dicts()] == [first.id]
+
+
+def test_a_job_that_grows_compacts_itself(inventory, delta, monkeypatch):
+    """
+    DELTA: claims stay fast with history: after every 250th batch, once it is recorded; here after every third.
+    """
+    monkeypatch.setattr(delta_inventory, "_COMPACTED_EVERY", 3)
+    files = []
+    for _ in range(3):
+        inventory.acquire_batch("daily", "files", batch_count=1, heartbeat=False).succeeded()
+        path = inventory.backend._table.location
+        files.append(delta.sql(f"DESCRIBE DETAIL delta.`{path}`").collect()[0]["numFiles"])
+
+    assert files == [files[0], files[0] + 2, files[0]]
+    assert [row.batch_id_start for row in inventory.batches("daily")] == [1, 2, 3]
 
 
 def test_a_batch_that_failed_and_one_whose_lease_ran_out(inventory, clock):
