@@ -135,6 +135,7 @@ def measure(*, commits: int, rounds: int) -> dict[tuple[str, str], Sample]:
     with delta_session() as (spark, folder):
         spark.sql(_META).createOrReplaceTempView("files")
         write_history(folder / "full", commits)
+        bi.open_inventory(f"delta+rs:{folder / 'full'}").maintain(engine="spark")
         own = spark.newSession()
         for name, value in SMALL_COMMITS.items():
             own.conf.set(name, value)

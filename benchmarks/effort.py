@@ -39,6 +39,9 @@ class Effort:
     loads: dict[int, int] = field(default_factory=lambda: {10: 25, 1_000: 7, 10_000: 3, 50_000: 2})
     folders: tuple[int, ...] = (1_000, 10_000, 50_000)
     streams: int = 5
+    frame_items: int = 1_000_000
+    frames: int = 5
+    memory_paths: int = 50_000
 
     @classmethod
     def quick(cls) -> Effort:
@@ -70,4 +73,7 @@ class Effort:
             loads={10: 3, 1_000: 2},
             folders=(1_000,),
             streams=2,
+            frame_items=20_000,
+            frames=2,
+            memory_paths=1_000,
         )

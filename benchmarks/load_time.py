@@ -16,13 +16,25 @@ from typing import Any
 from benchmarks.delta_session import delta_session
 from benchmarks.timing import Sample, alternate, timed
 
-__all__ = ["COUNT", "COUNT_DEFAULT", "COUNT_PROVENANCE", "DEFAULT", "OURS", "SCHEMA", "landing", "load_times"]
+__all__ = [
+    "COUNT",
+    "COUNT_DEFAULT",
+    "COUNT_PROVENANCE",
+    "DEFAULT",
+    "OURS",
+    "REFUSED",
+    "SCHEMA",
+    "contenders",
+    "landing",
+    "load_times",
+]
 
-DEFAULT, OURS = "parquet(*paths)", "spark_batchintory"
+DEFAULT, OURS, REFUSED = "parquet(*paths)", "spark_batchintory", "listing='folders', every conf refused"
 COUNT_DEFAULT, COUNT, COUNT_PROVENANCE = "count after parquet(*paths)", "count", "count with provenance"
 SCHEMA = "id LONG"
 _FOLDERS = 20
 _COUNTED_AT_MOST = 1_000
+_REFUSED_AT = 10_000
 
 
 def landing(spark: Any, folder: Path, count: int) -> list[str]:
@@ -71,7 +83,23 @@ def _counted(make: Callable[[], Any]) -> float:
     return timed(frame.count) * 1e3
 
 
-def _turns(spark: Any, paths: list[str]) -> dict[str, Callable[[], float]]:
+def _refused(make: Callable[[], Any]) -> float:
+    """
+    Milliseconds until the schema is known in a session that lets nobody set a conf.
+    """
+    from spark_batchintory import listing
+
+    hold, listing._hold = listing._hold, lambda *conf: False
+    try:
+        return _planned(make)
+    finally:
+        listing._hold = hold
+
+
+def contenders(spark: Any, paths: list[str]) -> dict[str, Callable[..., Any]]:
+    """
+    What makes a frame of the files.
+    """
     import spark_batchintory  # noqa: F401  # makes spark.read.batchintory
 
     def default() -> Any:
@@ -80,6 +108,11 @@ def _turns(spark: Any, paths: list[str]) -> dict[str, Callable[[], float]]:
     def ours(**how: Any) -> Any:
         return spark.read.schema(SCHEMA).batchintory(_Given(paths), format="parquet", **how)
 
+    return {DEFAULT: default, OURS: ours}
+
+
+def _turns(spark: Any, paths: list[str]) -> dict[str, Callable[[], float]]:
+    default, ours = contenders(spark, paths).values()
     turns = {DEFAULT: partial(_planned, default), OURS: partial(_planned, ours)}
     if len(paths) <= _COUNTED_AT_MOST:
         turns |= {
@@ -87,6 +120,8 @@ def _turns(spark: Any, paths: list[str]) -> dict[str, Callable[[], float]]:
             COUNT: partial(_counted, ours),
             COUNT_PROVENANCE: partial(_counted, partial(ours, provenance=True)),
         }
+    if len(paths) == _REFUSED_AT:
+        turns[REFUSED] = partial(_refused, partial(ours, listing="folders"))
     return turns
 
 

@@ -1,14 +1,15 @@
 """
-The parts of a run that are about loading files: paths to a frame, and new files in a folder.
+The parts of a run that are about loading files: paths to a frame, what a frame costs, and new files in a folder.
 """
 
 from __future__ import annotations
 
-from benchmarks import load_time, stream_time
+from benchmarks import frame_cost, load_time, stream_time
 from benchmarks.effort import Effort
 from benchmarks.report import Line, Section, Target
+from benchmarks.timing import Sample
 
-__all__ = ["loading", "loading_connect", "streams"]
+__all__ = ["frames", "loading", "loading_connect", "streams"]
 
 _AT_MOST = {10: 1.05, 1_000: 1 / 10, 10_000: 1 / 20, 50_000: 1 / 8}
 
@@ -32,6 +33,7 @@ def _loading(effort: Effort, *, connect: bool) -> Section:
     for size, samples in load_time.load_times(sizes=effort.loads, connect=connect).items():
         against = {
             load_time.OURS: (load_time.DEFAULT, _AT_MOST[size]),
+            load_time.REFUSED: (load_time.DEFAULT, 1 / 3),
             load_time.COUNT: (load_time.COUNT_DEFAULT, 1.0),
             load_time.COUNT_PROVENANCE: (load_time.COUNT, 1.3),
         }
@@ -59,3 +61,28 @@ def streams(effort: Effort) -> Section:
         ]
     notes = ["The stream: availableNow, from a checkpoint that knows the old files, into a sink that drops the rows."]
     return Section("New files in a folder, against Spark's file-source stream", lines, notes)
+
+
+def frames(effort: Effort) -> Section:
+    """
+    The time of a large batch as a DataFrame of paths, and the memory of many files as their rows.
+    """
+    times = frame_cost.frame_times(items=effort.frame_items, rounds=effort.frames)
+    lines = [Line(f"{effort.frame_items:,} items", name, sample, "s") for name, sample in times.items()]
+    seconds = times[frame_cost.FRAME].median
+    memory = frame_cost.load_memory(paths=effort.memory_paths)
+    held = {name: Sample((one.held,)) for name, one in memory.items()}
+    what = f"driver memory, {effort.memory_paths:,} files"
+    lines += [Line(what, name, sample, "MB") for name, sample in held.items()]
+    above = held[load_time.OURS].median - held[load_time.DEFAULT].median
+    notes = [
+        f"`spark.read.batchintory(batch)`: {seconds:.2f} s; the target is 3: {_verdict(seconds < 3)}.",
+        f"Ours holds {above:,.0f} MB more than Spark's own; the target is 300: {_verdict(above < 300)}. What a frame "
+        "holds: the JVM's heap after a garbage collection, and the size of this process, both as they grew.",
+        *(f"{name}: JVM {one.jvm:,.0f} MB, Python {one.python:,.0f} MB." for name, one in memory.items()),
+    ]
+    return Section("DataFrames of large batches, classic Spark", lines, notes)
+
+
+def _verdict(is_met: bool) -> str:
+    return "met" if is_met else "MISSED"

@@ -16,7 +16,7 @@ from benchmarks.databases import SQLITE_JOURNAL, SQLITE_SYNCHRONOUS
 from benchmarks.effort import Effort
 from benchmarks.finish_time import BARE_FINISH, FINISH, finish_times
 from benchmarks.history import EMPTY, FULL, history_times
-from benchmarks.loading_parts import loading, loading_connect, streams
+from benchmarks.loading_parts import frames, loading, loading_connect, streams
 from benchmarks.looking import BURST, DENSE, FILTERED, ITEMS, KEPT, OPEN_GAPS, STEPS, UNLOOKED, looking_times
 from benchmarks.report import Line, Section, Target
 from benchmarks.rescue_time import CLAIM, RESCUE, SIZES, rescue_times
@@ -203,7 +203,7 @@ def delta(effort: Effort) -> Section:
         lines.append(Line(what, bare, base, "ms"))
         lines.append(Line(f"{what}, {new}", OURS, times[what, new], "ms", base, Target(bare, bound)))
         lines.append(Line(f"{what}, {full}", OURS, times[what, full], "ms", times[what, new], Target(new, 1.3)))
-    note = f"The long history: {effort.delta_commits:,} commits of the same job, not compacted."
+    note = f"The long history: {effort.delta_commits:,} commits of the same job."
     return Section("Acquire and end a batch on a Delta inventory, through Spark", lines, [note])
 
 
@@ -236,7 +236,7 @@ def delta_rs(effort: Effort) -> Section:
         lines.append(Line(f"{what}, {new}", OURS, ours, "ms", base, Target(bare, 3.0)))
         lines.append(Line(f"{what}, {new}", spark, times[what, spark], "ms", ours, Target(OURS, 15, at_least=True)))
         lines.append(Line(f"{what}, {full}", OURS, times[what, full], "ms", ours, Target(new, 1.5)))
-    note = f"The long history: {effort.delta_commits:,} commits of the same job, not compacted; Spark's came last."
+    note = f"The long history: {effort.delta_commits:,} commits of the same job; Spark's came last."
     return Section("Acquire and end a batch on a Delta inventory, through delta-rs", lines, [note])
 
 
@@ -325,6 +325,7 @@ PARTS: dict[str, Callable[[Effort], Section]] = {
     "spark-planning": planning_in_spark,
     "app-ids": app_ids,
     "loading": loading,
+    "frames": frames,
     "streams": streams,
 }
 EXTRA_PARTS: dict[str, Callable[[Effort], Section]] = {

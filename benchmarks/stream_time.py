@@ -33,6 +33,7 @@ class _Folder:
 
     def __init__(self, spark: Any, place: Path, old: int) -> None:
         import spark_batchintory as bi
+        from spark_batchintory.listing import listing_tasks
 
         self._spark, self._place = spark, place
         self._landing = place / "landing"
@@ -40,7 +41,8 @@ class _Folder:
         spark.range(10).coalesce(1).write.parquet(str(place / "one"))
         (self._one,) = (place / "one").glob("part-*.parquet")
         self._link(0, old)
-        self._stream(place / "primed")
+        with listing_tasks(spark, 16):  # it is not measured, and would take minutes
+            self._stream(place / "primed")
         self._link(old, old + NEW)
         self._new = [f"file:{self._path(number)}" for number in range(old, old + NEW)]
         with sqlite3.connect(place / "meta.db") as db:
