@@ -45,6 +45,7 @@ NEW, FULL = "empty inventory", "long history"
 HOW = {"batch_count": 10, "heartbeat": False, "meta_table_cols": META_COLS}
 """How a batch is acquired here."""
 
+_KEPT = "delta.deletedFileRetentionDuration"
 _META = "SELECT id, concat('/landing/', id, '.json') AS item, 1L AS weight FROM range(1, 1000000)"
 
 
@@ -113,7 +114,11 @@ class Job:
 def write_history(path: Path, commits: int) -> None:
     """
     So many commits of the job's past: claims and ends in turn, through delta-rs.
+
+    They are as if more than an hour old: the table knows no more of the files that they deleted.
     """
+    import deltalake
+
     from spark_batchintory.backends.delta_inventory import DeltaInventory
     from spark_batchintory.backends.delta_rs import RsDeltaTable
     from spark_batchintory.batch import JobKey
@@ -123,6 +128,10 @@ def write_history(path: Path, commits: int) -> None:
     backend.prepare()
     for _ in range(commits // 2):
         steps.succeed(backend, steps.claim(backend, key))
+    kept = deltalake.DeltaTable(path).metadata().configuration[_KEPT]
+    for how_long in ("interval 0 seconds", kept):
+        deltalake.DeltaTable(path).alter.set_table_properties({_KEPT: how_long})
+        deltalake.DeltaTable(path).create_checkpoint()
 
 
 def measure(*, commits: int, rounds: int) -> dict[tuple[str, str], Sample]:

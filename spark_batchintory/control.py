@@ -174,8 +174,9 @@ class Control:
         Keep claims fast: compact a Delta inventory, and forget beats that say nothing any more.
 
         Call it now and then (once a day, or after some thousand batches), while others work or not: a turn that meets
-        it goes again. No record is lost; files that no version of the last 7 days needs are deleted. Databases do such
-        things themselves, and nothing happens.
+        it goes again. No record is lost; through Spark, files older than 7 days that no version needs are deleted. A
+        job that works compacts its own history, so that nothing slows down without. Databases do such things
+        themselves, and nothing happens.
 
         Parameters
         ----------

@@ -8,9 +8,7 @@ of a claim depends on the batch. Whether the rows it returns can be used is deci
 from __future__ import annotations
 
 import functools
-import itertools
 import json
-import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -18,7 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 from .batch import Bounds, Item, Mark
 from .errors import ConfigurationError, ItemError
-from .uids import HIGHEST, LOWEST, UidSet
+from .uids import HIGHEST, LOWEST, UidSet, is_increasing
 from .weights import ExactWeight
 
 ROLES = ("uid", "item", "weight")
@@ -331,14 +329,9 @@ def usable(rows: Iterable[Sequence[Any]], table: MetaTable, after: int | None) -
     rows = rows if isinstance(rows, list) else list(rows)
     lowest = LOWEST - 1 if after is None else after
     uids = [row[0] for row in rows]
-    if set(map(type, uids)) <= {int} and {type(row[1]) for row in rows} <= {str} and _is_increasing(uids, lowest):
+    if set(map(type, uids)) <= {int} and {type(row[1]) for row in rows} <= {str} and is_increasing(uids, lowest):
         return list(map(_AS_ITEM, rows))
     return list(_mended(rows, table, lowest))
-
-
-def _is_increasing(uids: Sequence[int], lowest: int) -> bool:
-    inside = not uids or lowest < uids[0] <= uids[-1] <= HIGHEST
-    return inside and all(map(operator.lt, uids, itertools.islice(uids, 1, None)))
 
 
 def _mended(rows: Iterable[Sequence[Any]], table: MetaTable, lowest: int) -> Iterator[Item]:

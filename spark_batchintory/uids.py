@@ -11,6 +11,7 @@ from __future__ import annotations
 import base64
 import bisect
 import itertools
+import operator
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +30,14 @@ _RAGGED_BELOW = 3
 """Mean uids per segment under which differences are shorter than segments (measured on random subsets)."""
 _SMALL = 32
 """Sets of so few uids stay legible segments, however ragged."""
+
+
+def is_increasing(values: Sequence[int], lowest: int) -> bool:
+    """
+    Whether the values strictly increase, lie above `lowest`, and fit in 64 bits.
+    """
+    inside = not values or lowest < values[0] <= values[-1] <= HIGHEST
+    return inside and all(map(operator.lt, values, itertools.islice(values, 1, None)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +72,7 @@ class UidSet:
         try:
             tag, _, body = text.partition(":")
             values = tuple(_DECODERS[tag](body))
-            if (not values and text != "r:") or any(
-                left >= right for left, right in itertools.pairwise((LOWEST - 1, *values, HIGHEST + 1))
-            ):
+            if (not values and text != "r:") or not is_increasing(values, LOWEST - 1):
                 raise ValueError("not in increasing order, or beyond 64 bits")
             return cls(values)
         except (KeyError, ValueError, zlib.error) as error:

@@ -33,8 +33,8 @@ from .job_names import check_names
 log = logging.getLogger("spark_batchintory")
 
 _COMPACTED_EVERY = 250
-"""Batches of a job that succeed between two compactions. Each leaves two small files, and a claim through Spark takes
-1.4 times as long when there are 3,500 of them; compacting 500 takes as long as a claim or two."""
+"""Batches of a job that succeed between two compactions. Each leaves two small files, and every commit reads the list
+of all files; compacting those of 250 takes a few seconds through Spark (docs/decisions/0012-compacting.md)."""
 
 
 class DeltaInventory:

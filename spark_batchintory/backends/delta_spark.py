@@ -49,6 +49,9 @@ ENGINE = "spark"
 _MAKING = timedelta(seconds=5)
 """How long another process may take to make the table, between its folder and its first commit."""
 
+_KEPT_HOURS = 7 * 24
+"""How old files must be to be deleted when no version needs them: some may be of a commit that is yet to come."""
+
 _VACUUM_TASKS = 16
 """How many tasks look for files of an inventory that no version needs."""
 
@@ -255,7 +258,8 @@ class SparkDeltaTable:
         """
         Forget old beats, and delete files that no version of the last 7 days needs; see the port.
         """
-        statements = [f"VACUUM {self._name}"]
+        # The hours are said, since the table's own hour is too short for files that somebody has yet to commit.
+        statements = [f"VACUUM {self._name} RETAIN {_KEPT_HOURS} HOURS"]
         if self._properties(self._beats) is not None:
             over = f"until < {literal(now - FORGOTTEN_AFTER)}"
             statements += [

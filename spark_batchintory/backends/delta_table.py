@@ -47,6 +47,7 @@ _PROPERTIES = {
     "delta.isolationLevel": "Serializable",
     "delta.enableDeletionVectors": "false",
     "delta.dataSkippingStatsColumns": ",".join(SKIPPED_BY),
+    "delta.deletedFileRetentionDuration": "interval 1 hours",  # every commit reads the names of files deleted since
 }
 
 CLOCK = "clock"
