@@ -75,9 +75,9 @@ def load_memory(*, paths: int) -> dict[str, Held]:
     """
     with delta_session() as (spark, folder):
         given = landing(spark, folder, paths)
+        for make in contenders(spark, given[:10]).values():  # what is loaded once and for all is nobody's
+            _ = make().schema
         makers = contenders(spark, given)
-        for make in makers.values():  # what is loaded once and for all is nobody's
-            _ = make().limit(1).schema
         return {name: _held(spark, makers[name]) for name in (OURS, DEFAULT)}
 
 

@@ -23,6 +23,7 @@ __all__ = ["NEW", "OURS", "PLAIN", "STREAM", "stream_times"]
 
 STREAM, OURS, PLAIN = "file-source stream", "acquire, load, count", "plain read, bounded listing"
 NEW = 1_000
+_LAST = 10
 _THRESHOLD = "spark.sql.sources.parallelPartitionDiscovery.threshold"
 
 
@@ -40,9 +41,11 @@ class _Folder:
         self._landing.mkdir(parents=True)
         spark.range(10).coalesce(1).write.parquet(str(place / "one"))
         (self._one,) = (place / "one").glob("part-*.parquet")
-        self._link(0, old)
         with listing_tasks(spark, 16):  # it is not measured, and would take minutes
-            self._stream(place / "primed")
+            # In two runs: a stream that begins anew lists the files of its last batch again, which must not be all.
+            for first, end in ((0, old - _LAST), (old - _LAST, old)):
+                self._link(first, end)
+                assert self._stream(place / "primed") == 10 * (end - first)
         self._link(old, old + NEW)
         self._new = [f"file:{self._path(number)}" for number in range(old, old + NEW)]
         with sqlite3.connect(place / "meta.db") as db:
@@ -60,10 +63,15 @@ class _Folder:
         for number in range(first, end):
             os.link(self._one, self._path(number))
 
-    def _stream(self, checkpoint: Path) -> None:
+    def _stream(self, checkpoint: Path) -> int:
+        """
+        The number of rows that the stream finds new.
+        """
         stream = self._spark.readStream.schema(SCHEMA).parquet(str(self._landing))
         sink = stream.writeStream.format("noop").option("checkpointLocation", str(checkpoint))
-        sink.trigger(availableNow=True).start().awaitTermination()
+        query = sink.trigger(availableNow=True).start()
+        query.awaitTermination()
+        return sum(progress["numInputRows"] for progress in query.recentProgress)
 
     def stream(self) -> float:
         """
@@ -72,7 +80,10 @@ class _Folder:
         self._runs += 1
         checkpoint = self._place / f"checkpoint{self._runs}"
         shutil.copytree(self._place / "primed", checkpoint)
-        return timed(partial(self._stream, checkpoint)) * 1e3
+        rows: list[int] = []
+        milliseconds = timed(lambda: rows.append(self._stream(checkpoint))) * 1e3
+        assert rows == [10 * NEW]
+        return milliseconds
 
     def ours(self) -> float:
         """
