@@ -300,7 +300,7 @@ class RsDeltaTable:
 
         try:
             yield self._opened()
-        except deltalake.exceptions.DeltaError as error:
+        except (OSError, deltalake.exceptions.DeltaError) as error:
             raise InventoryUnavailable(f"tidying inventory {self.location!r}: {error}") from error
 
     def hand_over(self, engine: str) -> None:
