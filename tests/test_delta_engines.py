@@ -8,13 +8,17 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import deltalake
 import pytest
 
 import spark_batchintory as bi
+from spark_batchintory.backends import delta_rs
+from spark_batchintory.backends.delta_rows import partition_of
 from spark_batchintory.backends.delta_rs import RsDeltaTable
+from spark_batchintory.batch import JobKey
 from spark_batchintory.errors import ConfigurationError, InventoryUnavailable, MissingDependencyError
 
 from .stage import Stage
@@ -111,6 +115,24 @@ def test_compacting_that_met_another_writer_goes_again(place, monkeypatch):
         inventory.maintain()
 
     assert len(met) == 2
+
+
+def test_processes_wait_in_line_on_a_local_disk(place, monkeypatch):
+    """
+    DELTA: every turn of a job stands in the job's line beside the table, and elsewhere there is none.
+    """
+    stood = []
+
+    def noted(folder, name):
+        stood.append((folder.name, name))
+        return nullcontext()
+
+    monkeypatch.setattr(delta_rs, "in_line", noted)
+    with bi.open_inventory(**place) as inventory:
+        inventory.acquire_batch("daily", "files", batch_count=1).succeeded()
+    RsDeltaTable("s3://bucket/inventory").in_line("daily")
+
+    assert stood == [("_turns", partition_of(JobKey("files", "daily")))] * 2
 
 
 def test_engines_have_names(place, tmp_path):

@@ -281,7 +281,8 @@ class RsDeltaTable:
         Compact what is settled; see the port.
         """
         here = [] if job_key is None else [("job_key", "=", job_key)]
-        with self._tidying() as table:
+        with self._tidying():
+            table = self._opened()
             table.optimize.compact([*here, ("record", "in", list(SETTLED))], target_size=COMPACT_SIZE)
             table.create_checkpoint()
 
@@ -295,11 +296,11 @@ class RsDeltaTable:
                 beats.delete(f"until < '{(now - FORGOTTEN_AFTER).isoformat(sep=' ')}'")
 
     @contextmanager
-    def _tidying(self) -> Iterator[Any]:
+    def _tidying(self) -> Iterator[None]:
         import deltalake
 
         try:
-            yield self._opened()
+            yield
         except (OSError, deltalake.exceptions.DeltaError) as error:
             raise InventoryUnavailable(f"tidying inventory {self.location!r}: {error}") from error
 
