@@ -9,6 +9,7 @@ block is what that prints. An example is left out only with a reason, in a comme
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import io
 import os
@@ -105,7 +106,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory, jars: dict[str, str]) -> Ite
         os.environ["PYARROW_IGNORE_TIMEZONE"] = "1"  # pandas' affair, of which 3.5 warns whoever connects
     plain, delta = _spark_settings(folder), _delta_settings()
     packages = [part["spark.jars.packages"] for part in (delta, jars) if "spark.jars.packages" in part]
-    with _output_to(folder / "jvm.log"):
+    with _output_to(folder / "jvm.log"), _first_fetch(tmp_path_factory):
         try:
             wanted = plain | delta | jars | {"spark.jars.packages": ",".join(packages)}
             session = _session(SparkSession.builder, wanted)
@@ -114,6 +115,19 @@ def spark(tmp_path_factory: pytest.TempPathFactory, jars: dict[str, str]) -> Ite
     SparkContext._active_spark_context.setLogLevel("ERROR")
     yield session
     _end_jvm(session, SparkContext)
+
+
+@contextmanager
+def _first_fetch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """
+    Let one worker of a run start its Spark at a time: two that fetch the same jars at once leave one without.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    with open(shared / "spark.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # closing lets go
+        yield
 
 
 def _session(builder: Any, settings: dict[str, str]) -> SparkSession:
