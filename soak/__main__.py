@@ -20,7 +20,11 @@ from soak.terms import DATABASES, FULL, SETTINGS, SHORT, SHORT_ITEMS, SHORT_SECO
 
 _SHOWN = 20
 # What a worker would import while it works; once, here, since all of them are forked from this process.
-_NEEDED = ("psycopg", "pymysql", "tenacity", "spark_batchintory.opening", "spark_batchintory.backends.sql_inventory")
+_NEEDED = (
+    *("psycopg", "pymysql", "tenacity", "deltalake", "pyarrow.dataset", "tests.backends.delta_store"),
+    *("spark_batchintory.opening", "spark_batchintory.backends.sql_inventory"),
+    *("spark_batchintory.backends.delta_inventory", "spark_batchintory.backends.delta_rs"),
+)
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:

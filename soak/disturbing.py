@@ -21,14 +21,14 @@ from pathlib import Path
 
 from soak.counting import refusals
 from soak.journal import Event, Journal, Tail
-from soak.places import Place, read
+from soak.places import Place
+from soak.tables import read
 from soak.terms import JOB, TABLE, WORKERS, Terms
 from soak.working import work
 from soak.writing import write
 
 _TICK = 0.02
 _ASK = 1.0
-_DRAIN = 90.0
 _STOPPED_AT_ONCE = 2
 _TOLD = 2500
 _MARGIN = 1.2
@@ -171,7 +171,8 @@ class Parent:
         chosen = self._dice.choice(holding if holding and self._dice.random() < 0.8 else running)
         os.kill(chosen.pid, signal.SIGSTOP)
         self._journal.note("stopped", whom=chosen.pid)
-        chosen.stopped_until = time.monotonic() + (chosen.lease or 1.0) + self._dice.uniform(0.3, 1.3)
+        lease = chosen.lease or self.place.pace.leases[0]
+        chosen.stopped_until = time.monotonic() + lease + self.place.pace.margin + self._dice.uniform(0.3, 1.3)
 
     def _wake(self, worker: Worker) -> None:
         worker.stopped_until = None
@@ -199,10 +200,10 @@ class Parent:
         for worker in self._workers.values():
             if worker.stopped_until is not None:
                 self._wake(worker)
-        deadline = time.monotonic() + _DRAIN
+        deadline = time.monotonic() + self.place.pace.patience
         while not self._is_drained():
             if time.monotonic() > deadline:
-                self.failures.append(f"not drained within {_DRAIN:.0f} s: {self._left()}")
+                self.failures.append(f"not drained within {self.place.pace.patience:.0f} s: {self._left()}")
                 break
             for _ in range(10):
                 self._tick()

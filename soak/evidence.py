@@ -11,9 +11,10 @@ from typing import Any
 
 from soak.journal import Event
 from soak.oracle import Attempt, Batch, Evidence, Seen, Told, uids_of
-from soak.places import Place, read
+from soak.places import Place
 from soak.sinks import OnceTable, read_files
-from soak.terms import JOB, TABLE
+from soak.tables import in_child, read
+from soak.terms import TABLE
 
 _BATCHES = """
 SELECT id, kind, status, attempt, token, range_lo, batch_id_start, batch_id_end, batch_count, publish_number, uids
@@ -26,8 +27,7 @@ def collect(place: Place, events: Sequence[Event]) -> Evidence:
     """
     Everything the oracle wants to see.
     """
-    with place.open() as inventory:
-        published = inventory.published_paths(JOB, place.files)
+    published = in_child(place.published)
     with closing(OnceTable(place.table)) as table:
         written = [(uid, batch) for uid, batch, _ in table.rows()]
     return Evidence(

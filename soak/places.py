@@ -5,7 +5,7 @@ Where a run takes place: the databases of its inventory and meta table, and a fo
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,8 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 import spark_batchintory as bi
-from soak.terms import TABLE, Terms
+from soak.tables import DELTA, in_child
+from soak.terms import JOB, QUICK, TABLE, Pace, Terms
 from spark_batchintory.testing.servers import fresh_database, mariadb_server, pgbouncer_server, postgres_server
 
 _SERVERS = {"postgresql": postgres_server, "mariadb": mariadb_server}
@@ -48,6 +49,7 @@ class Place:
     behind: str
     meta_behind: str
     settings: Mapping[str, Any] = field(default_factory=dict)
+    pace: Pace = QUICK
 
     @property
     def journal(self) -> Path:
@@ -67,20 +69,26 @@ class Place:
         """
         return bi.open_inventory(self.url, self.meta, settings=self.settings)
 
+    def make_tables(self) -> None:
+        """
+        Have the library make those of the inventory.
+        """
+        with self.open() as inventory:
+            inventory.status()
+
+    def published(self) -> list[str]:
+        """
+        The folders of succeeded batches, as the library tells them.
+        """
+        with self.open() as inventory:
+            paths: list[str] = inventory.published_paths(JOB, self.files)
+        return paths
+
     def flag(self, name: str) -> Path:
         """
         A file whose being there tells all processes something: ``enough`` was written, workers may ``stop``.
         """
         return self.folder / name
-
-
-def read(url: str, query: str, **values: Any) -> Sequence[Any]:
-    """
-    What a database holds, read with plain SQL on a connection of its own.
-    """
-    engine = sa.create_engine(url, poolclass=NullPool)
-    with engine.connect() as connection:
-        return connection.execute(sa.text(query), values).fetchall()
 
 
 @contextmanager
@@ -99,6 +107,9 @@ def _databases(terms: Terms, folder: Path, stack: ExitStack) -> Place:
         url = f"sqlite:///{folder / 'inventory.db'}"
         meta = f"sqlite:///{folder / 'meta.db'}" if terms.setting == "two-servers" else None
         return Place(folder, url, meta, url, meta or url)
+    if terms.database == "delta-rs":
+        url, meta = f"{DELTA}{folder / 'inventory'}", f"sqlite:///{folder / 'meta.db'}"
+        return Place(folder, url, meta, url, meta, pace=terms.pace)
     server = stack.enter_context(_SERVERS[terms.database]())
     behind = fresh_database(server)
     if terms.setting == "two-servers":
@@ -122,6 +133,5 @@ def _prepared(place: Place) -> Place:
     if engine.dialect.name == "sqlite":
         with engine.connect() as connection:
             connection.execute(sa.text("PRAGMA journal_mode = WAL"))
-    with place.open() as inventory:
-        inventory.status()  # makes the tables, which are read past the library from the beginning
+    in_child(place.make_tables)  # they are read past the library from the beginning
     return place

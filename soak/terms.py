@@ -6,17 +6,42 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-DATABASES = ("sqlite", "postgresql", "mariadb")
+DATABASES = ("sqlite", "postgresql", "mariadb", "delta-rs")
 SETTINGS = {
     "plain": DATABASES,
     "serializable": ("postgresql", "mariadb"),
-    "two-servers": DATABASES,
+    "two-servers": ("sqlite", "postgresql", "mariadb"),
     "pooled": ("postgresql",),
 }
 """Setting → the databases it means something on; SQLite is serial whatever is asked, and has no sessions to pool."""
 
 JOB, TABLE = "soak", "files"
 WORKERS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """
+    How fast things go in a run.
+
+    Attributes
+    ----------
+    leases
+        Seconds, from which each acquire chooses.
+    margin
+        Seconds after the end of a lease before others take the batch: what is allowed for clocks.
+    patience
+        Seconds for what is left to be done at the end.
+    """
+
+    leases: tuple[float, ...]
+    margin: float
+    patience: float
+
+
+QUICK = Pace((0.7, 1.0, 1.5, 2.0, 3.0), 0.0, 90.0)
+STEADY = Pace((6.0, 8.0, 10.0), 5.0, 240.0)
+"""For Delta, where a beat is a commit, and a worker's clock may be 5 s from the storage's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +69,13 @@ class Terms:
     seconds: float
     demands: Demands
     pause: float
+
+    @property
+    def pace(self) -> Pace:
+        """
+        As fast as the inventory's place goes.
+        """
+        return STEADY if self.database == "delta-rs" else QUICK
 
     @property
     def title(self) -> str:

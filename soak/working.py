@@ -21,7 +21,6 @@ from soak.sinks import OnceTable, write_files
 from soak.terms import JOB, TABLE
 from spark_batchintory import LeaseLost
 
-LEASES = (0.7, 1.0, 1.5, 2.0, 3.0)
 POINTS = ("acquired", "in the file", "after the file", "after the table", "after the end")
 _WAYS = {"succeed": 86.0, "fail": 2.5, "raise": 2.5, "give back": 4.0, "outsleep": 3.0, "die": 2.0}
 
@@ -58,7 +57,7 @@ class Worker:
         Acquire one batch and see it through, if there is one.
         """
         way = self.dice.choices(list(_WAYS), list(_WAYS.values()))[0]
-        lease = self.dice.choice(LEASES)
+        lease = self.dice.choice(self.place.pace.leases)
         is_beating = way != "outsleep" and self.dice.random() < 0.6
         batch = inventory.acquire_batch(
             JOB,
@@ -157,7 +156,7 @@ class Attempt:
         """
         Sleep through the lease and, mostly, until somebody has taken the batch; then go on as if nothing had happened.
         """
-        time.sleep(1.2 * self._lease)
+        time.sleep(1.2 * self._lease + self._worker.place.pace.margin)
         patience = time.monotonic() + (3.0 if self._worker.dice.random() < 0.9 else 0.0)
         while time.monotonic() < patience:
             try:

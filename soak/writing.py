@@ -19,6 +19,7 @@ from sqlalchemy.pool import NullPool
 
 from soak.journal import Journal
 from soak.places import Place
+from soak.tables import asking
 from soak.terms import TABLE
 
 BACKLOG = 800
@@ -53,7 +54,7 @@ class Writer:
         self._is_serial = place.meta_behind.startswith("sqlite")
         own = {"isolation_level": "AUTOCOMMIT", "connect_args": {"timeout": 0}} if self._is_serial else {}
         self._meta = sa.create_engine(place.meta_behind, poolclass=NullPool, hide_parameters=True, **own)
-        self._inventory = sa.create_engine(place.behind, isolation_level="AUTOCOMMIT")
+        self._inventory = asking(place.behind)
         self._connection = self._meta.connect()
 
     def run(self, journal: Journal) -> None:
@@ -72,9 +73,8 @@ class Writer:
         journal.note("wrote", rows=self.rows, rolled_back=self.rolled_back)
 
     def _frontier(self) -> int:
-        with self._inventory.connect() as connection:
-            found = connection.execute(sa.text("SELECT MAX(frontier) FROM inventory_job")).scalar()
-        return int(found or 0)
+        found = self._inventory("SELECT MAX(frontier) FROM inventory_job")
+        return int(found[0][0] or 0)
 
     def _is_ripe(self, one: Held, frontier: int) -> bool:
         """

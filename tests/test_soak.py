@@ -19,6 +19,7 @@ RUNS = [
     ("plain", "sqlite"),
     ("plain", "postgresql"),
     ("plain", "mariadb"),
+    ("plain", "delta-rs"),
     ("serializable", "postgresql"),
     ("serializable", "mariadb"),
     ("two-servers", "postgresql"),
