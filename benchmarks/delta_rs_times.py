@@ -85,30 +85,33 @@ def _through_spark(meta: str, rounds: int) -> dict[tuple[str, str], Sample]:
 @dataclass(frozen=True, slots=True)
 class Processes:
     """
-    What several processes did on one job: claims and ends, the tries of both, and the time they took.
+    What several processes did on one job: claims, and turns (claims and ends), the tries of these, and their time.
     """
 
     claims: int
+    turns: int
     tries: int
     seconds: float
 
 
-def processes_at_work(*, claims: int, processes: int = 4) -> Processes:
+def processes_at_work(*, claims: int, ends: bool, processes: int = 4) -> Processes:
     """
-    Each acquires ten items and ends the batch, until together they made so many claims; every uid is in one of them.
+    Each acquires ten items, until together they made so many claims; every uid is in one of them.
+
+    With `ends` each also ends its batch before it acquires the next; without, all stay running.
     """
     with sqlite_folder() as folder:
         meta = f"sqlite:///{folder / 'files.db'}"
         make_meta_table(meta, "files", 10 * claims)
         context = multiprocessing.get_context("spawn")
         barrier = context.Barrier(processes)
-        work = partial(_work, f"delta+rs:{folder / 'inventory'}", meta)
+        work = partial(_work, f"delta+rs:{folder / 'inventory'}", meta, ends)
         with ProcessPoolExecutor(processes, context, initializer=_meet, initargs=(barrier,)) as pool:
             runs = list(pool.map(work, range(processes)))
     uids = sorted(uid for run in runs for uid in run[0])
     assert uids == list(range(1, 10 * claims + 1)), "every uid in one batch"
     seconds = max(run[3] for run in runs) - min(run[2] for run in runs)
-    return Processes(claims, sum(run[1] for run in runs), seconds)
+    return Processes(claims, claims * (1 + ends), sum(run[1] for run in runs), seconds)
 
 
 def _meet(barrier: Any) -> None:
@@ -116,7 +119,7 @@ def _meet(barrier: Any) -> None:
     _barrier = barrier
 
 
-def _work(conn: str, meta: str, number: int) -> tuple[list[int], int, float, float]:
+def _work(conn: str, meta: str, ends: bool, number: int) -> tuple[list[int], int, float, float]:
     """
     The uids of a process, its tries, and from when to when it was at work.
     """
@@ -139,5 +142,6 @@ def _work(conn: str, meta: str, number: int) -> tuple[list[int], int, float, flo
         begin = time.monotonic()
         while (batch := inventory.acquire_batch("daily", "files", **HOW)) is not None:
             uids += batch.uids
-            batch.succeeded()
+            if ends:
+                batch.succeeded()
         return uids, tries, begin, time.monotonic()
