@@ -166,10 +166,12 @@ class SparkMeta:
         """
         if not spans:
             return []
-        place = "row_number() OVER (PARTITION BY s.n ORDER BY u.uid)"
-        inner = f"SELECT u.uid, {place} AS place FROM {{uids}} AS u JOIN {_spans(spans)} ON u.uid BETWEEN s.lo AND s.hi"
-        rows = self._joined(table, spans, f"SELECT uid FROM ({inner}) WHERE place <= {size}")
-        return [int(uid) for (uid,) in rows]
+        place = "row_number() OVER (PARTITION BY n ORDER BY uid) AS place"
+
+        def first_ones(found: Any) -> Any:
+            return found.selectExpr("uid", place).where(f"place <= {size}").select("uid")
+
+        return [int(uid) for (uid,) in self._joined(table, spans, first_ones)]
 
     def counts_within(self, table: MetaTable, spans: Sequence[Span]) -> Sequence[int]:
         """
@@ -177,10 +179,8 @@ class SparkMeta:
         """
         if not spans:
             return []
-        query = (
-            f"SELECT s.n, count(*) FROM {{uids}} AS u JOIN {_spans(spans)} ON u.uid BETWEEN s.lo AND s.hi GROUP BY s.n"
-        )
-        found = {int(n): int(count) for n, count in self._joined(table, spans, query)}
+        rows = self._joined(table, spans, lambda found: found.groupBy("n").count())
+        found = {int(n): int(count) for n, count in rows}
         return [found.get(n, 0) for n in range(len(spans))]
 
     def horizon(self, table: MetaTable, spans: Sequence[Span]) -> Horizon:
@@ -233,15 +233,18 @@ class SparkMeta:
             found += self._items(table, functools.partial(_having, table, some), None)
         return found
 
-    def _joined(self, table: MetaTable, spans: Sequence[Span], query: str) -> list[Any]:
+    def _joined(self, table: MetaTable, spans: Sequence[Span], query: Callable[[Any], Any]) -> list[Any]:
         """
-        A query over ``{uids}``, the uids in scope between the first and the last of the spans.
+        A query over the uids in scope that lie in one of the spans, as ``uid``, and the number of that span, ``n``.
+
+        Not as SQL with the frame as an argument, which Spark Connect 3.5 does not know.
         """
         lowest, highest = min(first for first, _ in spans), max(last for _, last in spans)
 
         def read(frame: Any) -> Any:
             uids = _scope(frame, table, None, lowest, highest).selectExpr(f"{_uid(table)} AS uid")
-            return frame.sparkSession.sql(query, uids=uids)
+            pieces = frame.sparkSession.sql(f"SELECT * FROM {_spans(spans)}")
+            return query(uids.join(pieces, uids["uid"].between(pieces["lo"], pieces["hi"])))
 
         return self._read(table, read)
 
@@ -352,4 +355,4 @@ def _having(table: MetaTable, uids: Sequence[int], frame: Any) -> Any:
 
 def _spans(spans: Sequence[Span]) -> str:
     rows = ", ".join(f"({n}, {literal(first)}, {literal(last)})" for n, (first, last) in enumerate(spans))
-    return f"(VALUES {rows} AS s(n, lo, hi)) AS s"
+    return f"VALUES {rows} AS s(n, lo, hi)"

@@ -547,7 +547,9 @@ def _recipes():
     The functions that the page shows.
     """
     names = {}
-    for block in re.findall(r"```python\n(def .*?)```", (ROOT / "docs" / "sinks.md").read_text("utf-8"), re.DOTALL):
+    for block in re.findall(
+        r"```python\n((?:from .*?\n)?\n*def .*?)```", (ROOT / "docs" / "sinks.md").read_text("utf-8"), re.DOTALL
+    ):
         exec(block, names)  # what readers copy is what is tested
     return names
 
@@ -568,10 +570,10 @@ def by_key_alone(rows, path):
     The upsert that anybody would write first.
     """
     version = "struct(_batchintory.uid, _batchintory.batch_id, _batchintory.attempt) AS _version"
+    rows.selectExpr("id", "v", version).createOrReplaceTempView("alone")
     rows.sparkSession.sql(
-        f"MERGE INTO delta.`{path}` AS sink USING {{source}} AS source ON sink.id = source.id "
-        "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *",
-        source=rows.selectExpr("id", "v", version),
+        f"MERGE INTO delta.`{path}` AS sink USING alone AS source ON sink.id = source.id "
+        "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
     )
 
 

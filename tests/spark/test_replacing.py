@@ -30,7 +30,7 @@ def recipes():
     The functions that the page shows.
     """
     names = {}
-    for block in re.findall(r"```python\n(def .*?)```", PAGE.read_text("utf-8"), re.DOTALL):
+    for block in re.findall(r"```python\n((?:from .*?\n)?\n*def .*?)```", PAGE.read_text("utf-8"), re.DOTALL):
         exec(block, names)  # what readers copy is what is tested
     return names
 

@@ -135,7 +135,8 @@ def test_a_backlog_is_never_sorted_whole(delta, tables):
     frame = delta.table("files").where("`uid` > 3").selectExpr("uid").orderBy("uid").limit(5)
 
     assert [row[0] for row in meta.page(table, 3, None, 5)] == [4, 5, 6, 7, 8]
-    plan = delta.sql("EXPLAIN FORMATTED SELECT uid FROM {f}", f=frame).collect()[0][0]
+    frame.createOrReplaceTempView("paged")
+    plan = delta.sql("EXPLAIN FORMATTED SELECT uid FROM paged").collect()[0][0]
     assert "TakeOrderedAndProject" in plan
     assert "Window" not in plan
 
