@@ -138,4 +138,11 @@ def lists_each_time(session: SparkSession) -> bool:
     """
     Whether a frame of this session is analysed anew with every call.
     """
-    return hasattr(session, "_client") and session.version.startswith("3.")
+    return is_served(session) and session.version.startswith("3.")
+
+
+def is_served(session: SparkSession) -> bool:
+    """
+    Whether a server analyses the frames of this session (Spark Connect), and may forget what it listed for them.
+    """
+    return hasattr(session, "_client")

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from . import gateway
 from .errors import ConfigurationError, ItemError
 from .file_keys import KEY, with_key
-from .listing import FEW, bounded_listing, can_bound, keep_listing, lists_each_time
+from .listing import FEW, bounded_listing, can_bound, is_served, keep_listing, lists_each_time
 from .paths import (
     SkippedFile,
     Source,
@@ -58,7 +58,7 @@ if TYPE_CHECKING:
     from .batch import Item
 
 OnTrouble: TypeAlias = Literal["fail", "skip"]
-Listing: TypeAlias = Literal["auto", "folders"]
+Listing: TypeAlias = Literal["auto", "folders", "once"]
 
 FILE_FORMATS = frozenset({"avro", "binaryfile", "csv", "image", "json", "libsvm", "orc", "parquet", "text", "xml"})
 """Spark's own file sources, in lower case: each path is a file or a folder of files."""
@@ -141,6 +141,8 @@ def load_files(
         quicker where few folders hold little else, and a store answers slowly. The option ``basePath`` has no effect
         then, and an empty folder counts as missing. ``auto`` asks for each file, but lists folders on a Connect session
         that refuses confs, where more than 32 files lie in at most 32 folders which hold at most 10 times as many.
+        ``once`` does as ``auto`` and keeps the list of more than 32 files for as long as the session lasts, where a
+        Connect server would forget it after 32 other reads: in a temporary view, through which ``_metadata`` is gone.
     title
         Names the batch in messages.
 
@@ -161,7 +163,7 @@ def load_files(
     found, absent = load.sift(found, load.absent_here(found), missing_files, "missing")
     how = load.folders if listing == "folders" else load.quickest
     with bounded_listing(load.session, [source.path for source in found]):
-        loaded = load.kept(how(found, missing_files))
+        loaded = load.kept(how(found, missing_files), for_good=listing == "once")
     if len(loaded.files or ()) > _MANY_TASKS:
         _log.info(
             "%s: %d files; with many cores Spark makes a task of each small one: fewer items per batch, or a higher "
@@ -270,11 +272,14 @@ class _Load:
         keyed = with_key(whole)
         return LoadedFiles(keyed.where(keyed[KEY].isin(files)).drop(KEY), kept, files, [*closed, *skipped])
 
-    def kept(self, loaded: LoadedFiles) -> LoadedFiles:
+    def kept(self, loaded: LoadedFiles, *, for_good: bool) -> LoadedFiles:
         """
-        The same, read through a view where the server would list many files again with every call.
+        The same, read through a view where the server would list many files again.
+
+        It is one that does so with every call or, if the list is kept `for_good`, one that ever does.
         """
-        if not self._is_of_files or len(loaded.files or ()) <= FEW or not lists_each_time(self.session):
+        forgets = is_served if for_good else lists_each_time
+        if not self._is_of_files or len(loaded.files or ()) <= FEW or not forgets(self.session):
             return loaded
         try:
             keyed = with_key(loaded.frame)

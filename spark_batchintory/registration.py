@@ -109,7 +109,8 @@ def batchintory(
     root
         Where items without a scheme lie.
     listing
-        ``folders`` lists the files' folders instead of asking for each file; see `loading.load_files`.
+        ``folders`` lists the files' folders instead of asking for each file; ``once`` keeps the list of files where a
+        Connect server would forget it; see `loading.load_files`.
 
     Raises
     ------

@@ -536,6 +536,22 @@ def test_files_are_listed_once(spark, tmp_path, provenance):
     assert views == (["_batchintory_"] if lists_each_time(spark) else [])
 
 
+@pytest.mark.parametrize("provenance", [False, True])
+def test_files_are_listed_once_also_after_many_other_reads(spark, tmp_path, provenance):
+    """
+    P6: with ``listing="once"`` no action lists the files again, though the server has forgotten the frame by then.
+    """
+    items = write(tmp_path, *[str(n) for n in range(40)])
+    read = spark.read.option("ignoreMissingFiles", True)
+
+    frame = batchintory(read, items, format="text", provenance=provenance, listing="once")
+    for number in range(40):
+        assert spark.read.text(str(tmp_path / str(number))).count() == 1
+    Path(items[7].item).unlink()
+
+    assert sorted(row.value for row in frame.collect()) == sorted(str(n) for n in range(40) if n != 7)
+
+
 def test_a_format_of_its_own_gets_the_paths_as_they_are(spark, tmp_path):
     """
     Any format that takes paths: outside of Spark's file sources nothing is escaped, listed or unfolded.
