@@ -23,12 +23,13 @@ _log = logging.getLogger(__name__)
 
 def load(reader: DataFrameReader, paths: Sequence[str]) -> DataFrame:
     """
-    ``reader.load(paths)``.
+    ``reader.load(paths)``, analysed: classic Spark does that at once, a Connect server when it is asked for the schema.
     """
     texts = _java_texts(reader, paths)
-    if texts is None:
-        return reader.load(list(paths))
-    return reader._df(reader._jreader.load(texts))
+    frame = reader.load(list(paths)) if texts is None else reader._df(reader._jreader.load(texts))
+    if not hasattr(frame, "_jdf"):
+        _ = frame.schema
+    return frame
 
 
 def input_files(frame: DataFrame) -> list[str]:

@@ -349,13 +349,12 @@ class _Load:
 
     def _frame(self, paths: Sequence[str], *, literal: bool = True, **options: str) -> DataFrame:
         """
-        What the reader makes of `paths`, analysed: over Connect nothing would be listed before the schema is asked for.
+        What the reader makes of `paths`, analysed.
         """
         texts = [escaped(path) for path in paths] if literal else list(paths)
         try:
             with bounded_listing(self.session, paths):  # a few folders may hold many files
                 frame = gateway.load(self.reader.options(**options), texts)
-                _ = frame.schema
         except Exception as error:  # the same
             if paths or condition(error) != "UNABLE_TO_INFER_SCHEMA":
                 raise
@@ -367,9 +366,7 @@ class _Load:
         A DataFrame over `paths` and all below them, made without opening a file or discovering partitions.
         """
         reader = self.session.read.format("binaryFile").option("recursiveFileLookup", "true")
-        frame = gateway.load(reader, [escaped(path) for path in paths])
-        _ = frame.schema
-        return frame
+        return gateway.load(reader, [escaped(path) for path in paths])
 
     def _absent(self, found: Sequence[Source]) -> Iterator[Source]:
         """

@@ -284,7 +284,7 @@ def _forget(kind, spark, folder):
     Remove every table of an inventory.
     """
     if kind == "catalog":
-        for (name,) in spark.sql("SHOW TABLES IN anew").select("tableName").collect():
+        for (name,) in spark.sql("SHOW TABLES IN anew").where("NOT isTemporary").select("tableName").collect():
             spark.sql(f"DROP TABLE anew.`{name}`")
         return
     if kind == "delta":

@@ -137,6 +137,7 @@ def test_a_backlog_is_never_sorted_whole(delta, tables):
     assert [row[0] for row in meta.page(table, 3, None, 5)] == [4, 5, 6, 7, 8]
     frame.createOrReplaceTempView("paged")
     plan = delta.sql("EXPLAIN FORMATTED SELECT uid FROM paged").collect()[0][0]
+    delta.catalog.dropTempView("paged")
     assert "TakeOrderedAndProject" in plan
     assert "Window" not in plan
 
