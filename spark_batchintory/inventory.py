@@ -16,9 +16,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
-from .batch import Act, AttemptRow, BatchRow, GapRow, JobKey, JobRow, Mark, Status
+from .batch import Act, AttemptRow, BatchRow, GapRow, JobKey, JobRow, Kind, Mark, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,27 @@ class Published:
     published_at: datetime
     replaces: Sequence[int] = ()
     superseded_by: int | None = None
+
+
+class Outline(NamedTuple):
+    """
+    What an overview of many batches needs of one: a few of the attributes of `BatchRow`, and none of its long texts.
+
+    A tuple, since there are many.
+    """
+
+    id: int
+    kind: Kind
+    status: Status
+    batch_id_start: int
+    batch_id_end: int
+    batch_count: int
+    batch_weight: Any
+    attempt: int
+    processing_start: datetime
+    processing_end: datetime | None
+    publish_number: int | None
+    superseded_by: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +292,18 @@ class InventoryBackend(Protocol):
     ) -> Sequence[BatchRow]:
         """
         Batches in order of id; with `limit`, the last so many, in that order.
+        """
+
+    def outlines(self, job_id: int, after: int | None, limit: int) -> Sequence[Outline]:
+        """
+        The first `limit` batches of a job with an id above `after`, in order of id; None is the beginning.
+
+        Cheap enough to be asked for all batches of a job, page by page.
+        """
+
+    def uid_texts(self, job_id: int, batch_ids: Sequence[int]) -> Mapping[int, str]:
+        """
+        The pinned uids of these batches of a job, as `UidSet` encodes them, by id; unknown ids are left out.
         """
 
     def attempts(self, batch_id: int) -> Sequence[AttemptRow]:

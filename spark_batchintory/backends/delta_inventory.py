@@ -12,13 +12,13 @@ Beats are kept in a table of their own, where they meet no turn, and count for w
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
 from ..batch import AttemptRow, BatchRow, GapRow, JobKey, JobRow, Kind, Status
 from ..errors import BatchintoryError
-from ..inventory import Decide, JobCounts, Published, Written
+from ..inventory import Decide, JobCounts, Outline, Published, Written
 from ..lifecycle import OPEN
 from ..retrying import persistently
 from ..uids import HIGHEST, LOWEST
@@ -170,6 +170,27 @@ class DeltaInventory:
         found = self._table.rows(Where(job_key, kinds, terms), order=("id",), descending=limit is not None, limit=limit)
         rows = self.extended([delta_rows.batch_row(record) for record in found])
         return rows if limit is None else rows[::-1]
+
+    def outlines(self, job_id: int, after: int | None, limit: int) -> Sequence[Outline]:
+        """
+        Batches without their long texts; see the port.
+        """
+        job_key = self._key_of(job_id)
+        if job_key is None:
+            return []
+        where = Where(job_key, BATCHES, [] if after is None else [("id", ">", after)])
+        found = self._table.rows(where, order=("id",), limit=limit, columns=delta_rows.OUTLINE_COLUMNS)
+        return [delta_rows.outline(record) for record in found]
+
+    def uid_texts(self, job_id: int, batch_ids: Sequence[int]) -> Mapping[int, str]:
+        """
+        Pinned uids; see the port.
+        """
+        job_key = self._key_of(job_id)
+        if job_key is None or not batch_ids:
+            return {}
+        where = Where(job_key, BATCHES, [("id", "in", batch_ids)])
+        return {record["id"]: record["uids"] for record in self._table.rows(where, columns=("id", "uids"))}
 
     def attempts(self, batch_id: int) -> Sequence[AttemptRow]:
         """

@@ -26,11 +26,15 @@ def select_records(
     *,
     descending: bool = False,
     limit: int | None = None,
+    columns: Sequence[str] = (),
 ) -> str:
     """
     The records of `table` (a name, quoted where it has to be) that are looked for; NULLs are the smallest values.
+
+    Whole records, or only some columns.
     """
-    query = f"SELECT {_NAMES} FROM {table} WHERE {_condition(where, literal)}"
+    assert COLUMNS.keys() >= set(columns)
+    query = f"SELECT {', '.join(columns) or _NAMES} FROM {table} WHERE {_condition(where, literal)}"
     if order:
         direction = "DESC NULLS LAST" if descending else "ASC NULLS FIRST"
         query += " ORDER BY " + ", ".join(f"{name} {direction}" for name in order)

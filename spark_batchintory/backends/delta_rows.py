@@ -21,7 +21,7 @@ from decimal import Context, Decimal
 from typing import Any
 
 from ..batch import Act, AttemptRow, BatchRow, GapRow, JobKey, JobRow, Kind, Mark, Status
-from ..inventory import Published
+from ..inventory import Outline, Published
 from ..lifecycle import OPEN
 
 SCHEMA_VERSION = 1
@@ -81,6 +81,8 @@ SKIPPED_BY = (
 """Columns whose smallest and largest values are kept for each file, so that a look-up opens few of them."""
 
 BATCH_COLUMNS = tuple(BatchRow.__dataclass_fields__)
+
+OUTLINE_COLUMNS = Outline._fields
 
 JOB, OPEN_BATCH, FINISHED, ATTEMPT, ACT = "job", "open", "finished", "attempt", "act"
 OPEN_GAP, CLOSED_GAP = "open gap", "closed gap"
@@ -149,6 +151,17 @@ def batch_row(record: Record) -> BatchRow:
         replaces=_parsed(values["replaces"]) or (),
     )
     return BatchRow(**values)
+
+
+def outline(record: Record) -> Outline:
+    """
+    A record as a batch without its long texts.
+    """
+    values = {name: record[name] for name in OUTLINE_COLUMNS}
+    values.update(
+        status=Status(values["status"]), kind=Kind(values["kind"]), batch_weight=_number(values["batch_weight"])
+    )
+    return Outline(**values)
 
 
 _NAMED = ("id", "meta_table", "job")

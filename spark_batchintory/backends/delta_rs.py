@@ -164,13 +164,11 @@ class RsDeltaTable:
             raise InventoryUnavailable(f"opening {self.location!r}: {error}") from error
         return table
 
-    def rows(
-        self, where: Where, *, order: Sequence[str] = (), descending: bool = False, limit: int | None = None
-    ) -> list[Record]:
+    def rows(self, where: Where, **how: Any) -> list[Record]:
         """
         Records; see the port.
         """
-        query = select_records(_TABLE, where, literal, order, descending=descending, limit=limit)
+        query = select_records(_TABLE, where, literal, **how)
         with self._newest() as table:
             return _selected(table, query)
 

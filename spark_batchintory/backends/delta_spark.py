@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext, suppress
 from datetime import datetime, timedelta
 from typing import Any
@@ -149,14 +149,12 @@ class SparkDeltaTable:
             if not (spark_errors.is_conflict(text) or "ALREADY_EXISTS" in text):
                 raise spark_errors.translated(error, doing) from error
 
-    def rows(
-        self, where: Where, *, order: Sequence[str] = (), descending: bool = False, limit: int | None = None
-    ) -> list[Record]:
+    def rows(self, where: Where, **how: Any) -> list[Record]:
         """
         Records; see the port.
         """
-        query = select_records(self._name, where, literal, order, descending=descending, limit=limit)
-        return self._records(query)
+        query = select_records(self._name, where, literal, **how)
+        return self._records(query, how.get("columns") or COLUMNS)
 
     def standing(self, job_key: str, now: datetime, limit: int) -> list[Record]:
         """
@@ -286,8 +284,8 @@ class SparkDeltaTable:
         with self._making:
             self._own = None
 
-    def _records(self, query: str) -> list[Record]:
-        return [dict(zip(COLUMNS, row, strict=True)) for row in self._run(query, "reading the inventory")]
+    def _records(self, query: str, columns: Iterable[str] = COLUMNS) -> list[Record]:
+        return [dict(zip(columns, row, strict=True)) for row in self._run(query, "reading the inventory")]
 
     def _run(self, statement: str, doing: str) -> list[Any]:
         try:

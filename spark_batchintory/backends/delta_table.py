@@ -223,10 +223,16 @@ class DeltaTable(Protocol):
         """
 
     def rows(
-        self, where: Where, *, order: Sequence[str] = (), descending: bool = False, limit: int | None = None
+        self,
+        where: Where,
+        *,
+        order: Sequence[str] = (),
+        descending: bool = False,
+        limit: int | None = None,
+        columns: Sequence[str] = (),
     ) -> list[Record]:
         """
-        Records in the order of some columns, the first `limit` of them.
+        Records in the order of some columns, the first `limit` of them; whole, or only some `columns` of each.
         """
 
     def standing(self, job_key: str, now: datetime, limit: int) -> list[Record]:

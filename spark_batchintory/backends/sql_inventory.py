@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import functools
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -19,17 +19,17 @@ import sqlalchemy as sa
 
 from ..batch import AttemptRow, BatchRow, GapRow, JobKey, JobRow, Status
 from ..errors import ClaimConflict, ConfigurationError
-from ..inventory import Decide, JobCounts, Published, Written
+from ..inventory import Decide, JobCounts, Outline, Published, Written
 from ..lifecycle import OPEN
 from ..retrying import persistently
 from ..uids import HIGHEST, LOWEST
 from ..weights import total_weight
 from .job_names import check_names
 from .sql_engine import Database
-from .sql_rows import SqlTurn, attempt_row, batch_row, gap_row, job_row, published_row
+from .sql_rows import SqlTurn, attempt_row, batch_row, gap_row, job_row, outline, published_row
 from .sql_running import Statement, Transaction
 from .sql_schema import SCHEMA_VERSION, inventory_tables
-from .sql_statements import BATCH_COLUMNS, JOB_COLUMNS, Statements
+from .sql_statements import BATCH_COLUMNS, IDS_AT_ONCE, JOB_COLUMNS, Statements
 from .sql_step import apply
 
 Clock = Callable[[], datetime]
@@ -141,6 +141,25 @@ class SqlInventory:
         rows = self._read("reading batches", query, **wanted)
         found = [batch_row(row) for row in rows]
         return found if limit is None else found[::-1]
+
+    def outlines(self, job_id: int, after: int | None, limit: int) -> Sequence[Outline]:
+        """
+        Batches without their long texts; see the port.
+        """
+        wanted = {"job_id": job_id, "after": LOWEST if after is None else after, "size": limit}
+        return [outline(row) for row in self._read("reading batches", self._statements.outlines, **wanted)]
+
+    def uid_texts(self, job_id: int, batch_ids: Sequence[int]) -> Mapping[int, str]:
+        """
+        Pinned uids; see the port.
+        """
+        found: dict[int, str] = {}
+        for start in range(0, len(batch_ids), IDS_AT_ONCE):
+            page = batch_ids[start : start + IDS_AT_ONCE]
+            ids = {f"id_{n}": page[min(n, len(page) - 1)] for n in range(IDS_AT_ONCE)}
+            rows = self._read("reading uids", self._statements.uid_texts, job_id=job_id, **ids)
+            found.update((number, uids) for number, uids in rows)
+        return found
 
     def attempts(self, batch_id: int) -> Sequence[AttemptRow]:
         """

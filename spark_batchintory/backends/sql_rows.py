@@ -9,12 +9,16 @@ from datetime import datetime
 from typing import Any
 
 from ..batch import AttemptRow, BatchRow, GapRow, JobRow, Kind, Mark, Status
-from ..inventory import Published
+from ..inventory import Outline, Published
 from ..uids import LOWEST
 from .sql_running import Transaction
 from .sql_statements import ATTEMPT_COLUMNS, BATCH_COLUMNS, Statements
 
 _STATUS, _KIND, _REPLACES = (BATCH_COLUMNS.index(name) for name in ("status", "kind", "replaces"))
+
+# A third of the price of calling the classes.
+_KINDS = {kind.value: kind for kind in Kind}
+_STATUSES = {status.value: status for status in Status}
 
 
 class SqlTurn:
@@ -67,6 +71,14 @@ def batch_row(values: Sequence[Any]) -> BatchRow:
     fields[_STATUS], fields[_KIND] = Status(fields[_STATUS]), Kind(fields[_KIND])
     fields[_REPLACES] = fields[_REPLACES] or ()
     return BatchRow(*fields)
+
+
+def outline(values: Sequence[Any]) -> Outline:
+    """
+    A row of the inventory table without its long texts.
+    """
+    number, kind, status, *rest = values
+    return Outline(number, _KINDS[kind], _STATUSES[status], *rest)
 
 
 def attempt_row(values: Sequence[Any]) -> AttemptRow:

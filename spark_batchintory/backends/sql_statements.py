@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..batch import AttemptRow, BatchRow, JobRow, Kind, Status
+from ..inventory import Outline
 from ..lifecycle import SERVED
 from .sql_engine import Database
 from .sql_running import Statement
@@ -19,6 +20,7 @@ from .sql_schema import Tables
 BATCH_COLUMNS = tuple(BatchRow.__dataclass_fields__)
 """Columns of the inventory table, in the order in which rows are read."""
 
+OUTLINE_COLUMNS = Outline._fields
 JOB_COLUMNS = tuple(JobRow.__dataclass_fields__)
 ATTEMPT_COLUMNS = tuple(AttemptRow.__dataclass_fields__)
 GAP_COLUMNS = (
@@ -34,6 +36,9 @@ GAP_COLUMNS = (
     "closed_as",
     "evidence",
 )
+
+IDS_AT_ONCE = 100
+"""Batches that one statement looks up by their ids."""
 
 MOVING = [
     "frontier",
@@ -382,6 +387,28 @@ class Statements:
             query = query.where(batch.c.status == sa.bindparam("status", type_=batch.c.status.type))
         if limited:
             query = query.limit(sa.bindparam("size", type_=sa.Integer))
+        return self._statement(query, columns)
+
+    @cached_property
+    def outlines(self) -> Statement:
+        """
+        A page of a job's batches in order of id, without their long texts.
+        """
+        batch = self._tables.inventory
+        columns = [batch.c[name] for name in OUTLINE_COLUMNS]
+        chosen = [batch.c.job_id == _bind("job_id", batch.c.job_id), batch.c.id > _bind("after", batch.c.id)]
+        query = sa.select(*columns).where(*chosen).order_by(batch.c.id)
+        return self._statement(query.limit(sa.bindparam("size", type_=sa.Integer)), columns)
+
+    @cached_property
+    def uid_texts(self) -> Statement:
+        """
+        The pinned uids of `IDS_AT_ONCE` batches of a job; an id may be named several times.
+        """
+        batch = self._tables.inventory
+        chosen = batch.c.id.in_([_bind(f"id_{n}", batch.c.id) for n in range(IDS_AT_ONCE)])
+        columns = [batch.c.id, batch.c.uids]
+        query = sa.select(*columns).where(batch.c.job_id == _bind("job_id", batch.c.job_id), chosen)
         return self._statement(query, columns)
 
     def counts(self) -> Statement:

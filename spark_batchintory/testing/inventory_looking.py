@@ -9,7 +9,7 @@ from decimal import Decimal
 import pytest
 
 from spark_batchintory.batch import JobKey, Status
-from spark_batchintory.inventory import InventoryBackend, JobCounts
+from spark_batchintory.inventory import InventoryBackend, JobCounts, Outline
 from spark_batchintory.testing.clock import SteppedClock
 from spark_batchintory.testing.steps import (
     JOB,
@@ -70,6 +70,42 @@ class LookingContract:
         assert ids(limit=0) == []
         assert ids(job_id=10**6) == []
         assert ids(status=Status.DEAD) == []
+
+    def test_outlines_come_in_pages(
+        self, inventory: InventoryBackend, another: InventoryBackend, clock: SteppedClock
+    ) -> None:
+        """
+        P7: every batch of the job once, in order of id, with the values of its row; nothing of another job.
+        """
+        rows = [claim(inventory, batch_weight=weight) for weight in (7, Decimal("0.5"), None)]
+        claim(inventory, OTHER)
+        rows += queue(inventory, count=2)
+        clock.advance(MINUTE)
+        rows[0] = succeed(inventory, rows[0])
+        rows[1] = fail(inventory, rows[1])
+        rows[3] = change(inventory, rows[3], superseded_by=1)
+        rows.sort(key=lambda row: row.id)
+        job, names = rows[0].job_id, Outline._fields
+
+        outlined = [Outline(**{name: getattr(row, name) for name in names}) for row in rows]
+        assert list(another.outlines(job, None, 100)) == outlined
+        assert list(another.outlines(job, None, 2)) == outlined[:2]
+        assert list(another.outlines(job, rows[1].id, 2)) == outlined[2:4]
+        assert [list(another.outlines(*wrong)) for wrong in ((job, rows[-1].id, 5), (10**6, None, 5))] == [[], []]
+
+    def test_pinned_uids_of_some_batches(self, inventory: InventoryBackend, another: InventoryBackend) -> None:
+        """
+        P4, P7: the texts as they were pinned, of any number of batches, and of this job's only.
+        """
+        rows = queue(inventory, count=120)
+        uneven = claim(inventory, uids="z:" + "a" * 5000)
+        foreign = claim(inventory, OTHER)
+
+        texts = another.uid_texts(uneven.job_id, [row.id for row in [*rows, uneven, foreign]] + [10**9])
+        assert texts == {row.id: row.uids for row in [*rows, uneven]}
+        assert another.uid_texts(uneven.job_id, [rows[7].id]) == {rows[7].id: rows[7].uids}
+        assert another.uid_texts(uneven.job_id, []) == {}
+        assert another.uid_texts(10**6, [rows[7].id]) == {}
 
     def test_a_batch_is_found_by_its_id(self, inventory: InventoryBackend, another: InventoryBackend) -> None:
         """
