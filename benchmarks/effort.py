@@ -42,6 +42,8 @@ class Effort:
     frame_items: int = 1_000_000
     frames: int = 5
     memory_paths: int = 50_000
+    overview_batches: int = 100_000
+    overviews: int = 5
 
     @classmethod
     def quick(cls) -> Effort:
@@ -76,4 +78,6 @@ class Effort:
             frame_items=20_000,
             frames=2,
             memory_paths=1_000,
+            overview_batches=2_000,
+            overviews=2,
         )

@@ -18,6 +18,7 @@ from benchmarks.finish_time import BARE_FINISH, FINISH, finish_times
 from benchmarks.history import EMPTY, FULL, history_times
 from benchmarks.loading_parts import frames, loading, loading_connect, streams
 from benchmarks.looking import BURST, DENSE, FILTERED, ITEMS, KEPT, OPEN_GAPS, STEPS, UNLOOKED, looking_times
+from benchmarks.overview_times import COVERAGE, REPORT, overview_times
 from benchmarks.report import Line, Section, Target
 from benchmarks.rescue_time import CLAIM, RESCUE, SIZES, rescue_times
 from benchmarks.startup import BASE, STATUS, import_breakdown, import_times, status_times
@@ -316,6 +317,20 @@ def planning_in_spark(effort: Effort) -> Section:
     return Section("Planning among pending rows of a Delta meta table, Spark on two cores", lines, notes)
 
 
+def overview(effort: Effort) -> Section:
+    """
+    Coverage and a report of a job with many batches.
+    """
+    times, size = overview_times(batches=effort.overview_batches, rounds=effort.overviews)
+    lines = [Line(what, kind, sample, "s") for (what, kind), sample in times.items()]
+    notes = [
+        f"{effort.overview_batches:,} batches of ten items in one job; one in fifty failed or is dead, one in twenty "
+        "has a late item in its middle.",
+        f"The page has {size:.2f} MB. The aims: {COVERAGE} in 2 s, a {REPORT} in 5 s and 3 MB.",
+    ]
+    return Section("Coverage and report of a job with many batches", lines, notes)
+
+
 PARTS: dict[str, Callable[[Effort], Section]] = {
     "acquire": acquire,
     "claims": claims,
@@ -334,6 +349,7 @@ PARTS: dict[str, Callable[[Effort], Section]] = {
     "loading": loading,
     "frames": frames,
     "streams": streams,
+    "overview": overview,
 }
 EXTRA_PARTS: dict[str, Callable[[Effort], Section]] = {
     "loading-connect": loading_connect,
