@@ -22,7 +22,7 @@ demo-delta: $(VENV)/.demo-delta ## the same with nothing but Delta tables; fetch
 
 test: $(VENV)/.dev ## every test, on SQLite, PostgreSQL, MariaDB and Spark; README, docs and notebooks too
 	@.ci/find-mariadb
-	@.ci/find-program pgbouncer faketime
+	@.ci/find-program pgbouncer faketime chromium
 	@$(WITH_JAVA) $(BIN)/python -m pytest --numprocesses=2 $(PYTEST_ARGS)
 
 test-connect: $(VENV)/.dev ## those with Spark once more, on Spark Connect; PYTEST_ARGS="tests/spark/test_reader.py" for a part

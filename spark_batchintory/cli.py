@@ -37,7 +37,7 @@ from spark_batchintory.looking import jobs_named
 from spark_batchintory.meta import ROLES
 from spark_batchintory.opened import Inventory
 from spark_batchintory.opening import configure, current_settings, open_inventory
-from spark_batchintory.printing import show, tell
+from spark_batchintory.printing import show, strip_width, tell
 from spark_batchintory.settings import inventory_connection
 from spark_batchintory.version import __version__
 
@@ -342,6 +342,30 @@ def gaps(
     """
     with _opened() as inventory:
         show(inventory.gaps(job, is_open=is_open), as_json)
+
+
+@app.command()
+def coverage(job: Job, meta_table_name: MetaTableName = None, as_json: AsJson = False) -> None:
+    """
+    What became of each stretch of a job's uids: a strip that shows the worst of each cell, and a table.
+    """
+    with _opened() as inventory:
+        answer = inventory.coverage(job, meta_table_name=meta_table_name)
+        if answer and not as_json:
+            print(answer.strip(strip_width()))
+        show(answer, as_json)
+
+
+@app.command()
+def report(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="The HTML file to write, in a folder that exists.")],
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only this job.")] = None,
+) -> None:
+    """
+    Write one self-contained HTML page: coverage, throughput, failures, late items, slowest batches.
+    """
+    with _opened() as inventory:
+        print(inventory.report(path, job))
 
 
 @app.command()

@@ -276,6 +276,24 @@ class Batch(RecordedBatch):
     def _facts(self) -> Mapping[str, Any]:
         return {**super()._facts, "lease until (UTC)": self.lease_expires_at or "–"}
 
+    def _strip(self) -> str:
+        """
+        Where a batch that is held lies among those claimed around it: one bounded query, and nothing if that fails.
+
+        None where an inventory is a Delta table, in which any query takes as long as a claim.
+        """
+        holder = self._holder
+        if holder is None or self._ended or self._is_lost or holder.backend.claims_ahead:
+            return ""
+        # Imported here: only notebooks need it.
+        from .surveying import whereabouts
+
+        try:
+            return whereabouts(holder.backend, self._row)
+        except BatchintoryError as error:
+            log.debug("the card of batch %s shows no strip: %s", self.id, error)
+            return ""
+
     @property
     def _ended(self) -> bool:
         return self._outcome is not None

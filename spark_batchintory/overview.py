@@ -7,6 +7,7 @@ tables and reports.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from .batch import BatchRow, Status
@@ -22,8 +23,12 @@ from .rereading import pinned_items
 from .uids import UidSet
 
 if TYPE_CHECKING:
+    from os import PathLike
+    from pathlib import Path
+
     from .answers import Answer, Attempt, Audit, JobStatus, Sighting
     from .batch import GapRow
+    from .strip import Coverage
 
 
 class Overview:
@@ -33,6 +38,7 @@ class Overview:
 
     backend: InventoryBackend
     meta: RoutedMeta
+    _secrets: Iterable[str]
 
     def _prepare(self) -> None:
         """
@@ -112,6 +118,41 @@ class Overview:
 
         self._prepare()
         return looking.gaps(self.backend, job, is_open=is_open)
+
+    def coverage(self, job: str, *, meta_table_name: str | None = None) -> Coverage:
+        """
+        What became of each stretch of the uids of a job: done, running, failed, dead, late, skipped, untouched.
+
+        Prints as a strip above a table. In a strip, a cell has the worst state of any item in it.
+        """
+        from . import surveying
+
+        self._prepare()
+        return surveying.coverage(self.backend, self.meta, job, meta_table_name)
+
+    def report(self, path: str | PathLike[str], job: str | None = None) -> Path:
+        """
+        Write one self-contained HTML page about a job, or all jobs, and return where it is.
+
+        Needs no network to be looked at. Whatever was there before is replaced at once, or stays as it was.
+
+        Parameters
+        ----------
+        path
+            A file in a folder that exists.
+        job
+            Its name; None is all jobs.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such folder or no such job, or the file cannot be written.
+        """
+        from . import report_page
+
+        report_page.check_place(path)
+        self._prepare()
+        return report_page.written(self.backend, self.meta, path, job, self._secrets)
 
     def audit(self, job: str, *, meta_table_name: str | None = None, dry_run: bool = False) -> Audit:
         """

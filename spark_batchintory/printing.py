@@ -5,6 +5,7 @@ What the command line prints: answers as tables or JSON to standard output, what
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from typing import Any, NoReturn
 
@@ -56,6 +57,13 @@ def _draw(answer: Answer[Any]) -> None:
         for column, text in zip(columns, row, strict=True):
             record.add_row(Text(column.name, "bold"), Text(text))
         console.print(record, "")
+
+
+def strip_width() -> int:
+    """
+    Characters of a line: of the terminal, or as many as a page takes.
+    """
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
 
 
 def tell(text: str) -> None:

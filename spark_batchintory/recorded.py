@@ -260,6 +260,12 @@ class RecordedBatch:
             "attempt": f"{self.attempt} ({self.status})",
         }
 
+    def _strip(self) -> str:
+        """
+        Where the batch lies among others, as HTML; nothing for a record, since nobody expects a query of it.
+        """
+        return ""
+
     def __repr__(self) -> str:
         return (
             f"<Batch {self.id} of job {self.job!r}: uids {self._row.batch_id_start}–{self._row.batch_id_end}, "
@@ -271,7 +277,7 @@ class RecordedBatch:
             f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
             for name, value in self._facts.items()
         )
-        return f"<table><caption>Batch {self.id}</caption>{rows}</table>"
+        return f"<table><caption>Batch {self.id}</caption>{rows}</table>{self._strip()}"
 
 
 def output_path(base: str, row: BatchRow) -> str:

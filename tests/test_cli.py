@@ -242,6 +242,53 @@ class TestVerbs:
         assert [(row["uid_from"], row["uid_to"]) for row in rows("gaps", "bronze")] == [(4, 4)]
         assert run("gaps", "nope").exit_code == 3
 
+    def test_coverage(self, begun):
+        """
+        P7: a strip with its key above the segments; with --json the segments alone.
+        """
+        result = run("coverage", "bronze")
+
+        assert result.stdout.splitlines()[0] == "\u2588\u2588\u2588FFF\u2592\u2592\u2592\u00b7"
+        assert result.stdout.splitlines()[3].split() == ["state", "uid_start", "uid_end", "items"]
+        assert [(row["state"], row["uid_end"], row["items"]) for row in rows("coverage", "bronze")] == [
+            ("done", 3, 3),
+            ("failed", 6, 3),
+            ("running", 9, 3),
+            ("untouched", 10, 1),
+        ]
+        assert rows("coverage", "bronze", "--meta-table-name", "files") == rows("coverage", "bronze")
+
+    def test_coverage_where_blocks_cannot_be_spelled(self, begun):
+        """
+        Behaviour: the strip is ASCII where output is, and a note or a name never ends the command.
+        """
+        result = shell("coverage", "bronze", PYTHONIOENCODING="ascii")
+
+        assert (result.returncode, result.stdout.splitlines()[0]) == (0, "###FFF>>>.")
+
+    def test_coverage_on_a_terminal_is_as_wide_as_that(self, url):
+        """
+        Behaviour: the strip fills the line, and does not wrap.
+        """
+        with open_inventory(url) as inventory:
+            inventory.acquire_batch("bronze", heartbeat=False, **FILES)
+        with closing(sqlite3.connect(url.removeprefix("sqlite:///"))) as connection, connection:
+            connection.execute("INSERT INTO files VALUES (500, '/far', 1)")
+
+        assert len(on_terminal("coverage", "bronze", columns=60).splitlines()[0]) == 60
+
+    def test_report(self, begun, tmp_path):
+        """
+        API: one file, whose name is printed; what cannot be written or found is refused.
+        """
+        place = tmp_path / "report.html"
+
+        result = run("report", str(place))
+
+        assert (result.exit_code, result.stdout) == (0, f"{place}\n")
+        assert "bronze" in place.read_text(encoding="utf-8")
+        assert run("report", str(place), "bronze").exit_code == 0
+
     def test_demo(self, url, monkeypatch):
         """
         Behaviour: the README's demo runs, and its outcome is the exit code.
@@ -271,6 +318,8 @@ class TestExitCodes:
             ("mark-done", "bronze", "1", "12", "--meta-filter", "id > 1"),
             ("pause", "nope"),
             ("resume", "bronze", "--meta-table-name", "others"),
+            ("report", "/nowhere/report.html"),
+            ("report", "report.html", "nope"),
             ("plan", "new"),
             ("plan", "new", "--meta-table-name", "nope"),
             ("plan", "bronze", "--batch-id-min", "9", "--batch-id-max", "1"),
@@ -301,6 +350,8 @@ class TestExitCodes:
             ("redo", "bronze", "one", "2"),
             ("mark-done", "bronze"),
             ("pause",),
+            ("report",),
+            ("coverage",),
             ("trace",),
             ("trace", "/landing/5.json", "--uid", "5"),
             ("plan", "bronze", "--meta-table-cols", "id"),
@@ -323,6 +374,7 @@ class TestExitCodes:
             ("status", "nope"),
             ("batches", "nope"),
             ("batches", "bronze", "dead"),
+            ("coverage", "nope"),
             ("attempts", "99"),
             ("redo", "bronze", "11", "12"),
             ("resume", "bronze"),
@@ -480,6 +532,7 @@ def test_starts_without(begun, library):
     [
         *("status", "maintain", "batches daily", "attempts 1", "trace x", "retry daily", "cancel 1", "pause daily"),
         *("resume daily", "redo daily 1 2", "mark-done daily 1 2", "audit daily", "gaps daily", "plan daily"),
+        *("coverage daily", "report report.html"),
     ],
 )
 def test_every_verb_may_start_spark(words, monkeypatch):

@@ -59,6 +59,8 @@ INVENTORY += [
     "pause",
     "resume",
     "held",
+    "coverage",
+    "report",
     "publications",
     "published_paths",
     "__enter__",
