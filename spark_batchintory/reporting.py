@@ -22,7 +22,7 @@ from .coverage import Segment, State, total
 from .errors import BatchintoryError, ConfigurationError
 from .inventory import InventoryBackend, Outline
 from .looking import status
-from .meta import MetaBackend
+from .meta import MetaBackend, MetaTable
 from .surveying import surveyed
 from .uids import UidSet
 
@@ -67,7 +67,7 @@ class Attempts:
 @dataclass(frozen=True, slots=True)
 class JobFacts:
     """
-    One job of a report. `first_items` are names of items by uid, as far as they are known.
+    One job of a report. `first_items` are names of items by uid, as far as they are known; durations are in seconds.
     """
 
     status: JobStatus
@@ -229,7 +229,7 @@ def _first_items(
     # Of the newest version, whatever version the batch was claimed from: that is where most of them still are.
     table = table_of(known)
     try:
-        rows = meta.rows(type(table)(table.name, table.cols), UidSet.of(one.batch_id_start for one in batches))
+        rows = meta.rows(MetaTable(table.name, table.cols), UidSet.of(one.batch_id_start for one in batches))
     except BatchintoryError as error:
         return {}, [f"names of items are missing: {error}"]
     return {uid: item for uid, item, _ in rows}, []

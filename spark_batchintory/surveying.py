@@ -2,7 +2,7 @@
 Reading all batches of a job for an overview of them: a few numbers of each, page by page.
 
 Nothing is locked, so that batches which end meanwhile are told as they were when their page was read. Memory grows by
-a few hundred bytes per batch, whatever they hold; 100,000 of them take a second or two from a database.
+some 500 bytes per batch, whatever they hold; 100,000 of them take a second or two from a database.
 """
 
 from __future__ import annotations

@@ -519,6 +519,7 @@ def test_starts_without(begun, library):
         "import sys\n"
         "from spark_batchintory.cli import app\n"
         "app(['status'], standalone_mode=False)\n"
+        "app(['coverage', 'bronze'], standalone_mode=False)\n"
         f"print([name for name in sys.modules if name.split('.')[0] == {library!r}])"
     )
 

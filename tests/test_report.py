@@ -12,7 +12,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from spark_batchintory import BatchintoryError, ConfigurationError, reporting
+from spark_batchintory import BatchintoryError, ConfigurationError, open_inventory, reporting
 from spark_batchintory.report_page import rendered
 
 from .lived_in import HOSTILE, HOSTILE_JOB, SECRET, lived_in
@@ -304,6 +304,26 @@ class TestFile:
         with pytest.raises(BatchintoryError):
             inventory.report(place)
         assert place.read_text() == "the old one"
+
+    def test_of_a_delta_inventory(self, stage, tmp_path, delta_rs_runtime):
+        """
+        Behaviour: the same on a Delta table; the card of a batch asks it for nothing.
+        """
+        stage.add(*range(1, 11))
+        with open_inventory(f"delta+rs:{tmp_path / 'table'}", stage.url) as inventory:
+            inventory.acquire_batch("daily", "files", batch_count=4).succeeded()
+            inventory.acquire_batch("daily", "files", batch_count=4).failed("boom")
+            held = inventory.acquire_batch("daily", "files", heartbeat=False)
+            inventory.redo("daily", 1, 1)
+
+            answer = inventory.coverage("daily")
+            page = inventory.report(tmp_path / "report.html").read_text(encoding="utf-8")
+            card = held._repr_html_()
+
+        assert [(row.state.value, row.uid_end) for row in answer] == [("running", 4), ("failed", 8), ("running", 10)]
+        assert "First item <code>/landing/5.json</code>" in page
+        assert "boom" in page
+        assert "<svg" not in card
 
     def test_half_a_surrogate_pair_is_spelled_out(self, stage, tmp_path):
         """

@@ -19,7 +19,7 @@ import pytest
 import sqlalchemy as sa
 
 import spark_batchintory as bi
-from spark_batchintory import ConfigurationError
+from spark_batchintory import ConfigurationError, reporting
 from spark_batchintory.testing.servers import drop_database, fresh_database
 
 from .stage import MINUTE, Stage
@@ -182,6 +182,8 @@ def reads(inventory: Any, house: House, job: str) -> None:
     assert [row.batch_id for row in inventory.trace("/landing/1.json") if row.job == job] == [batches[0].id]
     assert inventory.trace(uid=1)
     assert [gap.uid_from for gap in inventory.gaps(job)] == [6]
+    assert inventory.coverage(job)
+    assert reporting.facts(inventory.backend, inventory.meta, job).jobs[0].slowest
     assert len(inventory.plan(job_name(), meta_table=bi.upstream(job), batch_count=1)) == 2
     assert inventory.read_batch(batches[0].id).uids == [1, 2]
     assert len(inventory.published_paths(job, "/lake")) == 2
