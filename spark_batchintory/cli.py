@@ -37,7 +37,7 @@ from spark_batchintory.looking import jobs_named
 from spark_batchintory.meta import ROLES
 from spark_batchintory.opened import Inventory
 from spark_batchintory.opening import configure, current_settings, open_inventory
-from spark_batchintory.printing import show, strip_width, tell
+from spark_batchintory.printing import NOTHING, show, strip_width, tell
 from spark_batchintory.settings import inventory_connection
 from spark_batchintory.version import __version__
 
@@ -80,6 +80,15 @@ class Retriable(str, Enum):
 
     FAILED = "failed"
     DEAD = "dead"
+
+
+class Rewritten(str, Enum):
+    """
+    What `register_files` does with files that were written anew.
+    """
+
+    IGNORE = "ignore"
+    NEW = "new"
 
 
 def _version(asked: bool) -> None:
@@ -366,6 +375,29 @@ def report(
     """
     with _opened() as inventory:
         print(inventory.report(path, job))
+
+
+@app.command()
+def register_files(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder, or a storage URL.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="The meta table; made if it is not there.")],
+    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="Glob below it, such as '**/*.json'.")] = "**",
+    min_age: Annotated[
+        float | None,
+        typer.Option(min=0, help="Seconds of peace a file must have had. Default: 60; on S3 and Google 0."),
+    ] = None,
+    rewritten: Annotated[Rewritten, typer.Option(help="Files that were written anew since.")] = Rewritten.IGNORE,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """
+    Scan a folder and register the files that are not in the table yet. Exits with 3 if there are none.
+    """
+    with _opened() as inventory:
+        found = inventory.register_files(
+            path, table, pattern, min_age=min_age, rewritten=rewritten.value, dry_run=dry_run
+        )
+        show(found, as_json, exit_code=0 if found.registered else NOTHING)
 
 
 @app.command()

@@ -193,6 +193,24 @@ def same_server(a: Connection, b: Connection) -> bool:
     return identity is not None and identity == _server_identity(other) and not made_by_hand
 
 
+def path_as_table(name: str) -> str | None:
+    """
+    The path of a Delta table that is named as Spark's SQL names one by its path; None for any other name.
+
+    >>> path_as_table("delta.`/lake/files`"), path_as_table("lake.files")
+    ('/lake/files', None)
+    """
+    path = _PATH_AS_TABLE.fullmatch(name)
+    return None if path is None else path[1].replace("``", "`")
+
+
+def holds_keys(location: str) -> bool:
+    """
+    Whether a storage URL has user and password in it.
+    """
+    return _KEYS_IN_PATH.match(location) is not None
+
+
 def _text(text: str, user: str | None, password: str | SecretStr | None, setting: str) -> Connection:
     match = _SCHEME.match(text)
     if match is None:
@@ -228,11 +246,10 @@ def _spark(rest: str, setting: str) -> Connection:
 
 def _delta(scheme: str, rest: str, setting: str) -> Connection:
     location = re.sub(r"^///+", "/", rest)
-    if (path := _PATH_AS_TABLE.fullmatch(location)) is not None:  # as Spark's SQL spells a path
-        location = path[1].replace("``", "`")
+    location = path_as_table(location) or location
     if "/" in location.rstrip("/"):  # one path, one spelling: who opens it twice waits in one queue
         location = location.rstrip("/")
-    if _KEYS_IN_PATH.match(location):
+    if holds_keys(location):
         raise ConfigurationError(f"{setting}: a storage URL holds no keys; they belong in the storage's own settings")
     if scheme == "delta+rs":
         if not _DELTA_RS_PATH.fullmatch(location):

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, cast
 
 from .batch import BatchRow
-from .call import Call
+from .call import Call, duration
 from .errors import ConfigurationError
+from .found_files import FileTables
 from .handle import storable
 from .inventory import InventoryBackend
 from .masking import mask
@@ -21,6 +23,7 @@ from .publications import RoutedMeta
 
 if TYPE_CHECKING:
     from .answers import Answer, JobStatus
+    from .discovery import Scan
 
 
 class Control:
@@ -193,3 +196,63 @@ class Control:
         """
         self._prepare()
         self.backend.maintain(engine)
+
+    def register_files(
+        self,
+        path: str,
+        table: str,
+        pattern: str = "**",
+        *,
+        min_age: timedelta | float | None = None,
+        rewritten: str = "ignore",
+        storage_options: Mapping[str, Any] | None = None,
+        dry_run: bool = False,
+    ) -> Scan:
+        """
+        Scan a folder and register the files that `table` does not have, in order of appearance; returns what it saw.
+
+        Appearance is the time of modification, then the name, among the files of one scan; later scans go on above.
+        Each file is registered once, by however many scanners at a time. A scan that is killed leaves whole pages, and
+        the next one goes on. Memory is that of a page. docs/discovery.md says what is left alone, and why.
+
+        Parameters
+        ----------
+        path
+            A local folder or mount (also ``/Volumes/…`` and ``dbfs:/…``), or, with the extra ``files``, a storage URL;
+            its scheme becomes that of the items. Taken literally.
+        table
+            Where `META_CONN` leads; made if it is not there, with the columns uid, item, weight (bytes), modified_at,
+            registered_at and digest.
+        pattern
+            Glob below the folder: ``*`` and ``?`` within a name, ``**`` for any folders.
+        min_age
+            `timedelta` or seconds that a file must have been left in peace, by this machine's clock; younger ones are
+            left to the next scan. None: a minute, but nothing on S3 and Google, where files appear whole.
+        rewritten
+            ``ignore`` a file that was written anew after it was registered, or register it once more as a ``new`` item,
+            once per state (size and time) that a scan sees.
+        storage_options
+            What the store's driver takes, as in fsspec.
+        dry_run
+            Write nothing, and return what would be registered.
+
+        Raises
+        ------
+        ConfigurationError
+            There is no such folder, the table is another kind of table, or an argument is wrong; nothing was written.
+        MissingDependencyError
+            The driver of the store is not installed.
+        InventoryUnavailable
+            Store or table could not be reached; whole pages may have been registered.
+        """
+        from . import discovery
+
+        return discovery.register_files(
+            path,
+            cast(FileTables, self.meta.tables).file_table(storable(discovery.checked_name(table))),
+            pattern,
+            min_age=None if min_age is None else duration("min_age", min_age, discovery.MIN_AGE, zero=True),
+            rewritten=rewritten,
+            storage_options=storage_options,
+            dry_run=dry_run,
+        )

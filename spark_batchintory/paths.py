@@ -139,7 +139,24 @@ def never_read(source: Source) -> bool:
     names are read when they are asked for; an item that ends in a slash is taken for one. For the names it fails on see
     `has_no_checksum`.
     """
-    return not source.item.endswith("/") and (_is_hidden(_name(source.path)) or has_no_checksum(source.path))
+    return not source.item.endswith("/") and is_ignored(source.path)
+
+
+def is_ignored(path: str) -> bool:
+    """
+    Whether Spark ignores a file at `path`, or fails when it reads it; see `never_read`.
+
+    >>> [is_ignored(path) for path in ("/a/_SUCCESS", "/a/.x.crc", "file:/a/12:30", "s3a://b/12:30", "/a/_k=v")]
+    [True, True, True, False, False]
+    """
+    return is_hidden(_name(path)) or has_no_checksum(path)
+
+
+def is_hidden(name: str) -> bool:
+    """
+    Whether Spark leaves out what has this name, file or folder, when it lists the folder that holds it.
+    """
+    return name.startswith(".") or name.endswith("._COPYING_") or (name.startswith("_") and "=" not in name)
 
 
 def has_no_checksum(path: str) -> bool:
@@ -202,7 +219,7 @@ def files_in(files: Iterable[str], found: Sequence[Source]) -> list[str]:
     return [
         file
         for file in files
-        if _named(file, by_path) or (not _is_hidden(_name(file)) and _named(parent(file), by_path))
+        if _named(file, by_path) or (not is_hidden(_name(file)) and _named(parent(file), by_path))
     ]
 
 
@@ -229,7 +246,7 @@ def shown_in(path: str) -> str:
     """
     The folder to list in order to see `path`: its parent, or itself if it is a folder that its parent's listing hides.
     """
-    return path if _is_hidden(_name(path)) else parent(path)
+    return path if is_hidden(_name(path)) else parent(path)
 
 
 def listed(found: Sequence[Source]) -> str:
@@ -276,10 +293,6 @@ def _name(path: str) -> str:
 def _is_relative(path: str) -> bool:
     prefix, rest = _split(path)
     return not prefix and not rest.startswith("/")
-
-
-def _is_hidden(name: str) -> bool:
-    return name.startswith(".") or name.endswith("._COPYING_") or (name.startswith("_") and "=" not in name)
 
 
 def _folders_above(path: str) -> Iterator[str]:

@@ -17,9 +17,11 @@ import functools
 import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import Any
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from ..batch import Bounds, Item
+from ..connections import path_as_table
 from ..errors import ConfigurationError, ItemError
 from ..meta import IF_A_FRAME, Horizon, MetaTable, Span, is_column, usable
 from ..retrying import persistently
@@ -27,7 +29,11 @@ from ..uids import UidSet
 from ..weights import ExactWeight, exact_weight
 from . import spark_errors
 from .filter_text import refuse_other_kind, refuse_unbalanced
+from .spark_session import is_active
 from .spark_text import literal, literals, name_of, parts_of
+
+if TYPE_CHECKING:
+    from ..found_files import FileTable
 
 _IN_SIZE = 5_000
 """Uids in one condition: Spark plans that many literals in a fraction of the second that a query takes anyway."""
@@ -211,6 +217,19 @@ class SparkMeta:
             table, lambda frame: frame.where(condition).selectExpr(f"{_uid(table)} AS uid").orderBy("uid")
         )
         return [int(uid) for (uid,) in rows]
+
+    def file_table(self, name: str) -> FileTable:
+        """
+        A table that files are registered in; one named by its path needs no session, where delta-rs is there.
+        """
+        path = path_as_table(name)
+        if path is not None and not is_active() and find_spec("deltalake") is not None:
+            from .delta_rs_files import RsFileTable
+
+            return RsFileTable(path)
+        from .spark_files import SparkFileTable
+
+        return SparkFileTable(name, self._session)
 
     def close(self) -> None:
         """

@@ -65,6 +65,13 @@ def active_session() -> Any:
     return session
 
 
+def is_active() -> bool:
+    """
+    Whether there is a session; none is started, and pyspark is not loaded, to find that out.
+    """
+    return importlib.util.find_spec("pyspark") is not None and _active_or_default() is not None
+
+
 def started_session() -> Any:
     """
     The active session, or else one that this process starts: with Delta, if delta-spark is installed, and silent.

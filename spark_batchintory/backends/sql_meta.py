@@ -11,7 +11,7 @@ import functools
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import sqlalchemy as sa
 
@@ -26,6 +26,9 @@ from .sql_engine import Database
 from .sql_horizon import horizon
 from .sql_running import Statement, Transaction
 from .sql_spans import UidSpans
+
+if TYPE_CHECKING:
+    from ..found_files import FileTable
 
 _IN_SIZES = (500, 50, 5)
 """Uids per IN list: few sizes, since each is a statement to compile and keep; SQLite before 3.32 allows 999."""
@@ -152,6 +155,14 @@ class SqlMeta:
         rows = self._rows(table, Statement(query, self.database.dialect), None)
         # A collation may find 'a/B' equal to 'a/b'; two files are not.
         return [int(uid) for uid, found in rows if str(found) == item]
+
+    def file_table(self, name: str) -> FileTable:
+        """
+        A table that files are registered in.
+        """
+        from .sql_files import SqlFileTable
+
+        return SqlFileTable(self.database, name)
 
     def close(self) -> None:
         """

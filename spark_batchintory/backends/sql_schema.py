@@ -81,7 +81,7 @@ def inventory_tables(name: str, schema: str | None, dialect: sa.Dialect) -> Tabl
     The tables of the inventory called `name` in `schema`, spelled for `dialect`.
     """
     metadata = sa.MetaData(schema=schema)
-    types = _types(dialect)
+    types = column_types(dialect)
     return Tables(
         metadata=metadata,
         inventory=_inventory(name, metadata, types),
@@ -110,7 +110,7 @@ def inventory_tables(name: str, schema: str | None, dialect: sa.Dialect) -> Tabl
 
 
 @dataclass(frozen=True, slots=True)
-class _Types:
+class ColumnTypes:
     """
     Column types and options whose spelling depends on the dialect.
 
@@ -127,14 +127,17 @@ class _Types:
     only_open: dict[str, Any]
 
 
-def _types(dialect: sa.Dialect) -> _Types:
+def column_types(dialect: sa.Dialect) -> ColumnTypes:
+    """
+    The types as `dialect` spells them.
+    """
     if dialect.name not in ("mysql", "mariadb"):
         partial = f"{dialect.name}_where"
         only_due = {partial: sa.text("due_at IS NOT NULL")}
         only_beside = {partial: sa.text("range_lo IS NULL")}
         only_open = {partial: sa.text("closed IS NULL")}
         never_again = {"sqlite_autoincrement": True} if dialect.name == "sqlite" else {}
-        return _Types(
+        return ColumnTypes(
             sa.String(NAME_LENGTH), sa.Text(), sa.DateTime(), {}, never_again, only_due, only_beside, only_open
         )
     from sqlalchemy.dialects import mysql  # brings asyncio along, which other databases need not pay for
@@ -143,10 +146,10 @@ def _types(dialect: sa.Dialect) -> _Types:
     collation = "utf8mb4_nopad_bin" if getattr(dialect, "is_mariadb", False) else "utf8mb4_0900_bin"
     options: dict[str, Any] = {f"{dialect.name}_engine": "InnoDB", f"{dialect.name}_charset": "utf8mb4"}
     names = sa.String(NAME_LENGTH, collation=collation)
-    return _Types(names, mysql.MEDIUMTEXT(), mysql.DATETIME(fsp=6), options, {}, {}, {}, {})
+    return ColumnTypes(names, mysql.MEDIUMTEXT(), mysql.DATETIME(fsp=6), options, {}, {}, {}, {})
 
 
-def _inventory(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
+def _inventory(name: str, metadata: sa.MetaData, types: ColumnTypes) -> sa.Table:
     return sa.Table(
         name,
         metadata,
@@ -201,7 +204,7 @@ def _inventory(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
     )
 
 
-def _job(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
+def _job(name: str, metadata: sa.MetaData, types: ColumnTypes) -> sa.Table:
     return sa.Table(
         f"{name}_job",
         metadata,
@@ -229,7 +232,7 @@ def _job(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
     )
 
 
-def _attempt(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
+def _attempt(name: str, metadata: sa.MetaData, types: ColumnTypes) -> sa.Table:
     return sa.Table(
         f"{name}_attempt",
         metadata,
@@ -246,7 +249,7 @@ def _attempt(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
     )
 
 
-def _gap(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
+def _gap(name: str, metadata: sa.MetaData, types: ColumnTypes) -> sa.Table:
     return sa.Table(
         f"{name}_gap",
         metadata,
@@ -267,7 +270,7 @@ def _gap(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
     )
 
 
-def _act(name: str, metadata: sa.MetaData, types: _Types) -> sa.Table:
+def _act(name: str, metadata: sa.MetaData, types: ColumnTypes) -> sa.Table:
     return sa.Table(
         f"{name}_act",
         metadata,

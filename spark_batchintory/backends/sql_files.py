@@ -1,0 +1,190 @@
+"""
+Tables of files in SQLite, PostgreSQL, MariaDB or MySQL.
+
+Uids are the database's own, so that one is never given twice, and are given in short transactions of which one at a
+time is under way; the digest is unique, should that fail. Locations are compared exactly and may be longer than a key.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+
+from ..found_files import DIGEST_LENGTH, FoundFile, State, check_columns, digest_of, microseconds, time_of
+from ..retrying import persistently
+from .sql_engine import Database
+from .sql_running import Statement
+from .sql_schema import column_types
+
+T = TypeVar("T")
+
+_IN_SIZE = 500
+"""Digests per query: SQLite before 3.32 allows 999."""
+
+_ITEM_PREFIX = 255
+"""Characters of an item that MySQL indexes."""
+
+
+class SqlFileTable:
+    """
+    `found_files.FileTable` in a SQL database.
+    """
+
+    page_size = 5_000
+
+    def __init__(self, database: Database, name: str) -> None:
+        self._database = database
+        self._name = name
+        self._made: sa.Table | None = None
+        self._query: Statement | None = None
+
+    def exists(self) -> bool:
+        """
+        Whether the table is there; see the port.
+        """
+        return persistently(lambda: self._found() is not None)
+
+    def prepare(self) -> None:
+        """
+        Make or check the table; see the port.
+        """
+        if not self.exists():
+            persistently(self._make)
+            self.exists()
+
+    def known(self, digests: Sequence[str]) -> Mapping[str, State]:
+        """
+        What is registered; see the port.
+        """
+        found: dict[str, State] = {}
+        for at in range(0, len(digests), _IN_SIZE):
+            chosen = digests[at : at + _IN_SIZE]
+            # Filled up with the last of them: one statement to compile and keep.
+            values = {f"digest_{n}": chosen[min(n, len(chosen) - 1)] for n in range(_IN_SIZE)}
+            for digest, weight, modified in persistently(functools.partial(self._rows, values)):
+                found[digest] = (int(weight), microseconds(modified))
+        return found
+
+    def append(self, files: Sequence[FoundFile]) -> Sequence[FoundFile]:
+        """
+        Register files; see the port.
+        """
+        return persistently(lambda: self._appended(files))
+
+    def _rows(self, values: Mapping[str, str]) -> Sequence[Any]:
+        if self._query is None:
+            table = self._table
+            chosen = table.c.digest.in_([sa.bindparam(f"digest_{n}", type_=sa.Text) for n in range(_IN_SIZE)])
+            columns = [table.c.digest, table.c.weight, table.c.modified_at]
+            self._query = Statement(sa.select(*columns).where(chosen), self._database.dialect, columns)
+        with self._database.reading(self._doing("looking for files in"), is_long=True) as transaction:
+            return transaction.rows(self._query, **values)
+
+    def _appended(self, files: Sequence[FoundFile]) -> Sequence[FoundFile]:
+        table, now = self._table, datetime.now(timezone.utc).replace(tzinfo=None)
+        with self._alone("registering files in") as connection:
+            known = set[str]()
+            for at in range(0, len(files), _IN_SIZE):
+                digests = [file.digest for file in files[at : at + _IN_SIZE]]
+                known.update(connection.scalars(sa.select(table.c.digest).where(table.c.digest.in_(digests))))
+            new = [file for file in files if file.digest not in known]
+            if new:
+                connection.execute(table.insert(), [_row(file, now) for file in new])
+        return new
+
+    @property
+    def _table(self) -> sa.Table:
+        if self._made is None:
+            self.prepare()
+        assert self._made is not None  # prepare found it
+        return self._made
+
+    def _make(self) -> None:
+        with self._alone("making") as connection:
+            if self._found(connection) is None:
+                schema, _, name = self._name.rpartition(".")
+                table = _table(name, schema or None, self._database.dialect)
+                table.create(connection)
+
+    def _found(self, connection: sa.Connection | None = None) -> sa.Table | None:
+        """
+        The table, if it is there; a name with a dot may also be one name.
+        """
+        if connection is None:
+            with self._database.reading(self._doing("looking at")):
+                pass  # makes the engine, and says in our words if it cannot connect
+        schema, _, name = self._name.rpartition(".")
+        inspector = self._asked(lambda: sa.inspect(connection or self._database.engine))
+        for within, called in ((schema or None, name), (None, self._name)):
+            columns = self._asked(functools.partial(_columns, inspector, called, within))
+            if columns:
+                check_columns(self._name, columns)
+                self._made = _table(called, within, self._database.dialect)
+                return self._made
+        return None
+
+    def _asked(self, look: Callable[[], T]) -> T:
+        try:
+            return look()
+        except (sa.exc.SQLAlchemyError, UnicodeEncodeError) as error:
+            raise self._database.ours(error, self._doing("looking at")) from error
+
+    @contextmanager
+    def _alone(self, doing: str) -> Iterator[sa.Connection]:
+        try:
+            with self._database.alone(f"batchintory {digest_of(self._name)}") as connection:
+                yield connection
+        except (sa.exc.SQLAlchemyError, UnicodeEncodeError) as error:
+            raise self._database.ours(error, self._doing(doing)) from error
+
+    def _doing(self, what: str) -> str:
+        return f"{what} table {self._name!r}"
+
+
+def _columns(inspector: Any, name: str, schema: str | None) -> set[str]:
+    """
+    The columns of a table; none if it is not there.
+    """
+    if schema is not None and schema not in inspector.get_schema_names():
+        return set()
+    if not inspector.has_table(name, schema=schema):
+        return set()
+    return {column["name"] for column in inspector.get_columns(name, schema=schema)}
+
+
+def _table(name: str, schema: str | None, dialect: sa.Dialect) -> sa.Table:
+    types = column_types(dialect)
+    collation = types.name.collation
+    by_item: dict[str, Any] = {}
+    if dialect.name == "postgresql":
+        by_item = {"postgresql_using": "hash"}  # of any length, where a B-tree refuses long ones
+    elif dialect.name != "sqlite":
+        by_item = {f"{dialect.name}_length": {"item": _ITEM_PREFIX}}
+    return sa.Table(
+        name,
+        sa.MetaData(schema=schema),
+        sa.Column("uid", sa.BigInteger().with_variant(sa.Integer, "sqlite"), sa.Identity(), primary_key=True),
+        sa.Column("item", sa.Text(collation=collation), nullable=False),
+        sa.Column("weight", sa.BigInteger, nullable=False),
+        sa.Column("modified_at", types.time, nullable=False),
+        sa.Column("registered_at", types.time, nullable=False),
+        sa.Column("digest", sa.String(DIGEST_LENGTH, collation=collation), nullable=False, unique=True),
+        sa.Index(f"{name}_item"[:60], "item", **by_item),
+        **types.table,
+        **types.ids_never_again,
+    )
+
+
+def _row(file: FoundFile, now: datetime) -> dict[str, Any]:
+    return {
+        "item": file.item,
+        "weight": file.weight,
+        "modified_at": time_of(file.modified),
+        "registered_at": now,
+        "digest": file.digest,
+    }
