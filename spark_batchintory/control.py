@@ -249,7 +249,7 @@ class Control:
 
         return discovery.register_files(
             path,
-            cast(FileTables, self.meta.tables).file_table(storable(discovery.checked_name(table))),
+            cast(FileTables, self.meta.tables).file_table(discovery.checked_name(table)),
             pattern,
             min_age=None if min_age is None else duration("min_age", min_age, discovery.MIN_AGE, zero=True),
             rewritten=rewritten,

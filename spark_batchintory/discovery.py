@@ -144,7 +144,7 @@ def checked_name(table: object) -> str:
     ConfigurationError
         It is no text, or empty.
     """
-    if isinstance(table, str) and table:
+    if isinstance(table, str) and table and is_storable(table):
         return table
     raise ConfigurationError(f"table must be the name of a table, not {table!r}")
 
@@ -253,12 +253,12 @@ def _is_spellable(path: str) -> bool:
 
 def _scanned(scanning: _Scanning, table: FileTable, takes_rewritten: bool, dry_run: bool) -> Scan:
     tally, notes = scanning.tally, ["a dry run: nothing was written"] if dry_run else []
-    if not dry_run:
-        table.prepare()
-    is_there = not dry_run or table.exists()
+    is_there = table.exists()
     with closing(_Spool()) as spool:
         for page in _pages(scanning.files(), table.page_size):
             spool.add(_new_ones(page, table, takes_rewritten, tally) if is_there else page)
+        if not dry_run:
+            table.prepare()
         for page in spool.pages(table.page_size):
             tally.add_all("registered", registered := page if dry_run else table.append(page))
             if len(registered) < len(page):  # another scanner came first

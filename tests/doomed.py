@@ -12,6 +12,7 @@ import random
 import signal
 import threading
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ import sqlalchemy as sa
 from sqlalchemy.pool import NullPool
 
 import spark_batchintory as bi
+from spark_batchintory import discovery
 from spark_batchintory.backends import sql_sessions
 
 from .processes import Channel
@@ -387,3 +389,24 @@ def _delta(path: str, url: str) -> Any:
 
     meta = SqlMeta(Database(parse_connection(url)))
     return bi.Inventory(DeltaInventory(RsDeltaTable(path)), meta, load_settings(), shared=True)
+
+
+def scan(channel: Channel, url: str, folder: str, table: str, page: int, die_after: int | None = None) -> None:
+    """
+    Register files in pages, once told to; perhaps until the process dies before a page. Tells how many they were.
+    """
+    inventory = bi.open_inventory(url)
+    files = inventory.meta.tables.file_table(table)
+    files.page_size = page
+    append, pages = files.append, iter(range(1_000_000))
+
+    def deadly(found: Any) -> Any:
+        if next(pages) == die_after:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return append(found)
+
+    files.append = deadly
+    channel.tell("here")
+    channel.hear()
+    scanned = discovery.register_files(folder, files, min_age=timedelta(0))
+    channel.tell([scanned.registered, scanned.left.get("known", 0)])
