@@ -44,6 +44,8 @@ class Effort:
     memory_paths: int = 50_000
     overview_batches: int = 100_000
     overviews: int = 5
+    scanned: int = 100_000
+    scans: int = 3
 
     @classmethod
     def quick(cls) -> Effort:
@@ -80,4 +82,6 @@ class Effort:
             memory_paths=1_000,
             overview_batches=2_000,
             overviews=2,
+            scanned=3_000,
+            scans=1,
         )

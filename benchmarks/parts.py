@@ -21,6 +21,7 @@ from benchmarks.looking import BURST, DENSE, FILTERED, ITEMS, KEPT, OPEN_GAPS, S
 from benchmarks.overview_times import COVERAGE, REPORT, overview_times
 from benchmarks.report import Line, Section, Target
 from benchmarks.rescue_time import CLAIM, RESCUE, SIZES, rescue_times
+from benchmarks.scan_time import AGAIN, FIRST, scan_times
 from benchmarks.startup import BASE, STATUS, import_breakdown, import_times, status_times
 from benchmarks.timing import Sample
 
@@ -331,6 +332,24 @@ def overview(effort: Effort) -> Section:
     return Section("Coverage and report of a job with many batches", lines, notes)
 
 
+def discovery(effort: Effort) -> Section:
+    """
+    A folder that is scanned into a meta table.
+    """
+    scans = scan_times(effort.scanned, effort.scans)
+    bounds = {FIRST: 20.0, AGAIN: 3.0}
+    lines = [
+        Line(f"{effort.scanned:,} files, {what}", kind, sample, "s", Sample((bounds[what],)), _within(bounds[what]))
+        for (kind, what), sample in scans.samples.items()
+    ]
+    memory = ", ".join(f"{kind} {peak:.0f} MiB" for kind, peak in scans.memory.items())
+    return Section("Scan a local folder into a meta table", lines, [f"Memory of the whole process, at most: {memory}."])
+
+
+def _within(seconds: float) -> Target:
+    return Target(f"{seconds:g} s", 1.0)
+
+
 PARTS: dict[str, Callable[[Effort], Section]] = {
     "acquire": acquire,
     "claims": claims,
@@ -350,6 +369,7 @@ PARTS: dict[str, Callable[[Effort], Section]] = {
     "frames": frames,
     "streams": streams,
     "overview": overview,
+    "discovery": discovery,
 }
 EXTRA_PARTS: dict[str, Callable[[Effort], Section]] = {
     "loading-connect": loading_connect,

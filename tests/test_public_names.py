@@ -63,6 +63,7 @@ INVENTORY += [
     "report",
     "publications",
     "published_paths",
+    "register_files",
     "__enter__",
     "__exit__",
 ]
