@@ -1,8 +1,8 @@
 """
 Scanning a folder into a meta table: for the first time, and again when nothing is new.
 
-Each figure is of a process of its own, which tells its memory too. The files are empty, in folders of a thousand, on the
-disk of the temporary folder.
+Each figure is of a process of its own, which tells its memory too. The files are empty, in folders of a thousand, in
+the system's temporary folder.
 """
 
 from __future__ import annotations

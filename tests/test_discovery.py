@@ -544,7 +544,7 @@ class TestRefusals:
             with table._database.engine.begin() as connection:
                 connection.exec_driver_sql("CREATE TABLE files (uid INTEGER PRIMARY KEY, item TEXT, weight INTEGER)")
             for dry_run in (True, False):
-                with pytest.raises(ConfigurationError, match="no column 'modified_at'.*not there yet"):
+                with pytest.raises(ConfigurationError, match=r"no column 'modified_at'.*not there yet"):
                     inventory.register_files(str(landing.root), "files", min_age=0, dry_run=dry_run)
             assert rows(table) == []
 

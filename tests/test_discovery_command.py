@@ -69,7 +69,13 @@ def test_options(landing):
 
 @pytest.mark.parametrize(
     ("arguments", "code"),
-    [(["nowhere", "files"], 1), ([".", "files", "/x"], 1), ([], 2), (["."], 2), ([".", "files", "--rewritten", "x"], 2)],
+    [
+        (["nowhere", "files"], 1),
+        ([".", "files", "/x"], 1),
+        ([], 2),
+        (["."], 2),
+        ([".", "files", "--rewritten", "x"], 2),
+    ],
 )
 def test_wrong_calls(landing, monkeypatch, arguments, code):
     """
@@ -92,10 +98,10 @@ def test_a_delta_table_by_its_path_needs_no_jvm(landing, tmp_path):
         "except SystemExit as end: print(end.code, 'pyspark' in sys.modules)"
     )
     settings = {"SPARK_BATCHINTORY_INVENTORY_CONN": f"delta+rs:{tmp_path / 'inventory'}"}
+    call = ["register-files", "landing", f"delta.`{tmp_path}/files`", "--min-age", "0"]
     for expected in ("0 False", "3 False"):
         ended = subprocess.run(
-            [sys.executable, "-W", "error", "-c", script, "register-files", "landing", f"delta.`{tmp_path}/files`"]
-            + ["--min-age", "0"],
+            [sys.executable, "-W", "error", "-c", script, *call],
             cwd=tmp_path,
             env={**os.environ, **settings, "PYTHONPATH": str(Path(__file__).parents[1])},
             capture_output=True,

@@ -19,7 +19,8 @@ def options(store):
     """
     How s3fs reaches the store; what it found elsewhere is not asked for.
     """
-    return {"key": "test", "secret": "test", "client_kwargs": {"endpoint_url": store.endpoint, "region_name": "us-east-1"}}
+    reached = {"endpoint_url": store.endpoint, "region_name": "us-east-1"}
+    return {"key": "test", "secret": "test", "client_kwargs": reached}
 
 
 @pytest.fixture(scope="module", autouse=True)
