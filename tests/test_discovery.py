@@ -23,7 +23,7 @@ from spark_batchintory.backends.sql_engine import Database
 from spark_batchintory.backends.sql_files import SqlFileTable
 from spark_batchintory.backends.sql_meta import SqlMeta
 from spark_batchintory.connections import parse_connection
-from spark_batchintory.found_files import EPOCH, digest_of
+from spark_batchintory.found_files import digest_of, microseconds
 from spark_batchintory.meta import MetaTable
 from spark_batchintory.testing.clock import NOON, SteppedClock
 
@@ -49,8 +49,8 @@ class Landing:
             path = self.root / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content)
-            seconds = (NOON - EPOCH).total_seconds() + at
-            os.utime(path, (seconds, seconds))
+            moment = (microseconds(NOON) + int(at * 1_000_000)) * 1000
+            os.utime(path, ns=(moment, moment))
 
     def item(self, name: str) -> str:
         return f"file://{self.root}/{name}"
@@ -183,6 +183,7 @@ class TestRegistering:
         assert 'rewritten="new"' in str(ignored)
 
         assert [scan(landing, table, rewritten="new").registered for _ in range(2)] == [1, 0]
+        assert scan(landing, table, rewritten="new").left == {"known": 2}
         assert rows(table)[2:] == [(3, landing.item("a"), 3)]
         assert scan(landing, table).left == {"known": 2}
         landing.put("a", content="x")  # as it was at first
