@@ -262,7 +262,7 @@ def _scanned(scanning: _Scanning, table: FileTable, takes_rewritten: bool, dry_r
         for page in spool.pages(table.page_size):
             tally.add_all("registered", registered := page if dry_run else table.append(page))
             if len(registered) < len(page):  # another scanner came first
-                tally.add_all("known", set(page).difference(registered))
+                tally.add_all("known", sorted({*page}.difference(registered)))
     return tally.answer(notes)
 
 
@@ -273,17 +273,14 @@ def _new_ones(page: list[FoundFile], table: FileTable, takes_rewritten: bool, ta
     known = table.known([file.digest for file in page])
     if not known:
         return page
-    new: list[FoundFile] = []
-    changed: list[FoundFile] = []
-    for file in page:
-        state = known.get(file.digest)
-        if state is None:
-            new.append(file)
-        elif state == file.state:
-            tally.add("known", file.item, weight=file.weight)
-        else:
-            changed.append(rewritten(file))
-    return new + _changed_ones(changed, table, takes_rewritten, tally)
+    new = [file for file in page if file.digest not in known]
+    same = [file for file in page if known.get(file.digest) == (file.weight, file.modified)]
+    tally.add_all("known", same)
+    if len(new) + len(same) == len(page):
+        return new
+    settled = {*new, *same}
+    others = [rewritten(file) for file in page if file not in settled]
+    return new + _changed_ones(others, table, takes_rewritten, tally)
 
 
 def _changed_ones(changed: list[FoundFile], table: FileTable, takes_rewritten: bool, tally: _Tally) -> list[FoundFile]:

@@ -49,13 +49,6 @@ class FoundFile(NamedTuple):
     weight: int
     digest: str
 
-    @property
-    def state(self) -> State:
-        """
-        What changes when the file is written anew.
-        """
-        return self.weight, self.modified
-
 
 State = tuple[int, int]
 """Bytes, and microseconds since 1970 UTC."""

@@ -23,7 +23,7 @@ from spark_batchintory.backends.sql_engine import Database
 from spark_batchintory.backends.sql_files import SqlFileTable
 from spark_batchintory.backends.sql_meta import SqlMeta
 from spark_batchintory.connections import parse_connection
-from spark_batchintory.found_files import digest_of, microseconds
+from spark_batchintory.found_files import COLUMNS, digest_of, microseconds
 from spark_batchintory.meta import MetaTable
 from spark_batchintory.testing.clock import NOON, SteppedClock
 
@@ -257,6 +257,30 @@ class TestJobs:
             inventory.register_files(str(landing.root), "files", min_age=0)
 
             assert [uid for uid, _, _ in rows(table)] == [1, 3]
+
+    def test_a_digest_is_there_once(self, sql_url, landing):
+        """
+        P2: should a lock fail, the table itself refuses to hold a file twice.
+        """
+        landing.put("a")
+        with sql_table(sql_url) as table:
+            scan(landing, table)
+            again = sa.insert(table._table).from_select(
+                ["item", "weight", "modified_at", "registered_at", "digest"],
+                sa.select(*(table._table.c[name] for name in COLUMNS[1:])),
+            )
+            with pytest.raises(sa.exc.IntegrityError), table._database.engine.begin() as connection:
+                connection.execute(again)
+
+    def test_a_database_in_memory(self, landing):
+        """
+        API: one connection is enough.
+        """
+        landing.put("a")
+        with bi.open_inventory("sqlite://") as inventory:
+            assert inventory.register_files(str(landing.root), "files", min_age=0).registered == 1
+            assert inventory.register_files(str(landing.root), "files", min_age=0).registered == 0
+            assert inventory.acquire_batch("x", "files", heartbeat=False).uids == [1]
 
     def test_the_table_may_lie_in_a_schema(self, postgres_url, landing):
         """
