@@ -39,7 +39,7 @@ from .call import is_storable
 from .errors import ConfigurationError
 from .file_patterns import FilePattern
 from .folders import local_folder
-from .found_files import Entry, FileTable, FoundFile, Place, digest_of, microseconds, rewritten
+from .found_files import LATEST, Entry, FileTable, FoundFile, Place, digest_of, microseconds, rewritten
 from .paths import canonical, is_hidden, is_ignored
 
 MIN_AGE = timedelta(minutes=1)
@@ -215,7 +215,7 @@ class _Scanning:
             item = f"{self._place.prefix}/{entry.path}"
             outcome = self._outcome(entry, item)
             if outcome is None:
-                yield FoundFile(entry.modified, item, entry.size, digest_of(item))
+                yield FoundFile(min(entry.modified, LATEST), item, entry.size, digest_of(item))
             else:
                 self.tally.add(outcome, item, weight=entry.size)
 

@@ -185,6 +185,10 @@ def microseconds(time: datetime) -> int:
     return (time - EPOCH) // timedelta(microseconds=1)
 
 
+LATEST = microseconds(datetime.max)  # noqa: DTZ901  # naive UTC, as everywhere here
+"""The last moment that a database can hold; some disks can hold later ones."""
+
+
 def time_of(modified: int) -> datetime:
     """
     The same as naive UTC.

@@ -455,6 +455,14 @@ class TestWhatIsLeftAlone:
 
         assert [item for _, item, _ in rows(table)] == [f"file://{tmp_path}/current/a"]
 
+    def test_a_time_that_no_database_can_hold(self, table, monkeypatch):
+        """
+        P1: a clock that ran wild loses no file: the last moment there is stands for it.
+        """
+        monkeypatch.setattr(discovery, "place_of", lambda path, options: Many(2, at=10**18))
+
+        assert [discovery.register_files("many", table).left for _ in range(2)] == [{}, {"known": 2}]
+
     def test_what_cannot_be_spelled(self, table, landing):
         """
         P1: a name that is no text is told of, in bytes that steer no terminal, and stops nothing else.
@@ -767,14 +775,15 @@ class Many:
 
     prefix, appears_whole = "file:///many", True
 
-    def __init__(self, files: int) -> None:
+    def __init__(self, files: int, at: int = 0) -> None:
         self._files = files
+        self._at = at
 
     def walk(self, enters):
         from spark_batchintory.found_files import Entry
 
         dice = random.Random(7)
-        return (Entry(f"{dice.random()}-{n}", "file", n, n) for n in range(self._files))
+        return (Entry(f"{dice.random()}-{n}", "file", n, n + self._at) for n in range(self._files))
 
 
 def test_a_digest_is_what_it_is():
