@@ -22,6 +22,7 @@ demo-delta: $(VENV)/.demo-delta ## the same with nothing but Delta tables; fetch
 
 test: $(VENV)/.dev ## every test, on SQLite, PostgreSQL, MariaDB and Spark; README, docs and notebooks too
 	@.ci/find-mariadb
+	@.ci/find-pybatchintory >/dev/null
 	@.ci/find-program pgbouncer faketime chromium
 	@$(WITH_JAVA) $(BIN)/python -m pytest --numprocesses=2 $(PYTEST_ARGS)
 
@@ -59,6 +60,7 @@ format: $(VENV)/.dev ## what the linters can mend themselves
 
 bench: $(VENV)/.dev ## the measurements of docs/performance.md
 	@.ci/find-mariadb
+	@.ci/find-pybatchintory >/dev/null
 	@$(WITH_JAVA) $(BIN)/python -m benchmarks
 
 soak: $(VENV)/.dev ## kill and stop workers on 100,000 items, then reconcile; SOAK_ARGS="--database sqlite --seed 7"

@@ -15,11 +15,13 @@ was looked at; in a window that holds part of a batch only, that the batch's dig
 
 from __future__ import annotations
 
+import bisect
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from . import gaps
-from .batch import BatchRow, Item, JobRow, digest
+from .batch import BatchRow, Item, JobRow, Kind, digest
 from .inventory import InventoryBackend
 from .meta import MetaBackend, MetaColumns, MetaTable, is_column_text, usable
 from .scanning import before
@@ -115,7 +117,30 @@ def window(
         last = items[-1].uid
     batches = [*tiles, *backend.beside(job.id, lowest, last, job.widest_beside)]
     decoded = [(row, UidSet.decode(row.uids)) for row in batches]
-    return replace(_compared(meta, chosen, items, decoded, lowest, last), was_dear=is_dear)
+    shown = _compared(meta, chosen, items, decoded, lowest, last)
+    return replace(shown, late=_in_scope(job, shown.late, batches), was_dear=is_dear)
+
+
+def _in_scope(job: JobRow, late: Sequence[Item], batches: Sequence[BatchRow]) -> Sequence[Item]:
+    """
+    Those of the items that are late; all, but for a job whose bounds nobody has stated yet.
+
+    There, what lies in none of pybatchintory's ranges may have been below or above what a call asked for.
+    """
+    unstated = job.unstated_through
+    if unstated is None or not late or late[0].uid > unstated:
+        return late
+    spans = sorted((row.batch_id_start, row.batch_id_end) for row in batches if row.kind is Kind.RANGE)
+    firsts, ends = [first for first, _ in spans], list(itertools.accumulate((last for _, last in spans), max))
+    return [item for item in late if item.uid > unstated or _is_covered(item.uid, firsts, ends)]
+
+
+def _is_covered(uid: int, firsts: Sequence[int], ends: Sequence[int]) -> bool:
+    """
+    Whether one of the spans holds `uid`: they begin at `firsts`, and each one and those before it reach to `ends`.
+    """
+    place = bisect.bisect_right(firsts, uid)
+    return place > 0 and ends[place - 1] >= uid
 
 
 @dataclass(frozen=True, slots=True)

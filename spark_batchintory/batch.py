@@ -181,6 +181,9 @@ class JobRow:
         How many batches were claimed and published; both only grow.
     lowest_bound
         The lowest `batch_id_min` ever given, below which nothing is late; None if a call had no minimum.
+    unstated_through
+        Of a job that pybatchintory began, which stored no bounds: up to here, what lies in none of its ranges is not
+        late before a call states its `batch_id_min`. None once one did, and of every other job.
     meta_filter, meta_columns
         What "done" refers to; a call that brings others is refused.
     open_gaps
@@ -214,6 +217,7 @@ class JobRow:
     audit_end: int | None = None
     tend_number: int = 0
     widest_beside: int = 0
+    unstated_through: int | None = None
 
     @property
     def key(self) -> JobKey:

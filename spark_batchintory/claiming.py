@@ -356,11 +356,10 @@ def agreed(job: JobRow, call: Call) -> JobRow:
     lowest = call.bounds.lowest
     if begun and job.lowest_bound is not None:
         lowest = job.lowest_bound if lowest is None else min(lowest, job.lowest_bound)
-    elif begun:
+    elif begun and job.unstated_through is None:
         lowest = None
-    if (job.meta_columns, job.meta_filter, job.lowest_bound) == (columns, condition, lowest):
-        return job
-    return replace(job, meta_columns=columns, meta_filter=condition, lowest_bound=lowest)
+    unstated = job.unstated_through if call.bounds.lowest is None else None
+    return replace(job, meta_columns=columns, meta_filter=condition, lowest_bound=lowest, unstated_through=unstated)
 
 
 def _may_be_spelled_anew(call: Call, before: Any, now: Any) -> bool:

@@ -277,6 +277,15 @@ def resume(job: Job, meta_table_name: MetaTableName = None, reason: Reason = Non
 
 
 @app.command()
+def migrate(reason: Reason = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
+    """
+    Make the tables, upgrade older ones, or take over those of pybatchintory; shows what was done.
+    """
+    with _opened() as inventory:
+        show(inventory.migrate(reason=reason, dry_run=dry_run), as_json)
+
+
+@app.command()
 def maintain(engine: Engine = None) -> None:
     """
     Compact a Delta inventory, or have another engine write it; there is nothing to do for a database.

@@ -24,6 +24,8 @@ from .publications import RoutedMeta
 if TYPE_CHECKING:
     from .answers import Answer, JobStatus
     from .discovery import Scan
+    from .migrating import Migrated
+    from .settings import Settings
 
 
 class Control:
@@ -33,6 +35,7 @@ class Control:
 
     backend: InventoryBackend
     meta: RoutedMeta
+    settings: Settings
     _secrets: Iterable[str]
 
     def _prepare(self) -> None:
@@ -168,6 +171,42 @@ class Control:
             meta_table_name=meta_table_name,
             meta_table_cols=meta_table_cols,
             meta_filter=meta_filter,
+            reason=self._stored(reason),
+            dry_run=dry_run,
+        )
+
+    def migrate(self, *, reason: str | None = None, dry_run: bool = False) -> Answer[Migrated]:
+        """
+        Make the tables, bring older ones to the newest version, or take over those of pybatchintory 0.0.8.
+
+        Returns what was done: nothing, if there is nothing to do. Everything else makes and upgrades tables by itself
+        when it first needs them, but only this takes over pybatchintory's: in one transaction, on SQLite and
+        PostgreSQL, and while none of its workers begins a batch. Jobs go on where they stood, and old rows keep their
+        values; failed batches are due at once, running ones are leased from now on. What their batches held is read
+        from the meta tables. The notes tell of items that no range ever held: they are late once a call for that job
+        states its `batch_id_min`, or are closed with `mark_done`. Several processes that migrate at once are harmless.
+
+        Parameters
+        ----------
+        reason
+            Stored with who and when, once per job that is taken over.
+        dry_run
+            Only return what would be done.
+
+        Raises
+        ------
+        ConfigurationError
+            What is there is somebody else's or of a newer version; a meta table cannot be read; the role of the
+            connection may not do it. Nothing was changed.
+        """
+        from . import migrating
+
+        return migrating.migrate(
+            self.backend,
+            self.meta,
+            lease=self.settings.LEASE or self.backend.default_lease,
+            max_attempts=self.settings.MAX_ATTEMPTS,
+            retry_delay=self.settings.RETRY_DELAY,
             reason=self._stored(reason),
             dry_run=dry_run,
         )

@@ -89,7 +89,7 @@ def _one_window(how: How, after: int | None, upto: int) -> tuple[Sequence[BatchR
     """
     Close what one window of an audit finds, if no other look has come between.
     """
-    job = how.standing()
+    job = replace(how.standing(), unstated_through=None)  # the bounds are stated by this very call
     shown = auditing.whole_window(how.backend, how.meta, job, how.call.table, after=after, upto=upto)
     if not shown.late:
         return (), shown.through

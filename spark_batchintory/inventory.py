@@ -16,9 +16,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from .batch import Act, AttemptRow, BatchRow, GapRow, JobKey, JobRow, Kind, Mark, Status
+
+if TYPE_CHECKING:
+    from .ancestor import AncestorStore
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +124,26 @@ class Step:
     gaps: Sequence[GapRow] = ()
     gap_changes: Sequence[GapChange] = ()
     job: JobRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """
+    What lies at an inventory's place.
+
+    Attributes
+    ----------
+    version
+        Version of the tables that are there; None if there are none of this library.
+    newest
+        The version that this library works with.
+    is_ancestors
+        Whether the table is there that pybatchintory wrote, not yet taken over.
+    """
+
+    version: int | None
+    newest: int
+    is_ancestors: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,14 +254,24 @@ class InventoryBackend(Protocol):
 
     def prepare(self) -> str:
         """
-        Make the tables if they are missing, check them if not, and return the inventory's uuid.
+        Make the tables if they are missing, check or upgrade them if not, and return the inventory's uuid.
 
-        A race of several first users is harmless.
+        A race of several first users is harmless, and so is one of several who upgrade.
 
         Raises
         ------
         ConfigurationError
-            The table is somebody else's, or was written by another version and must be migrated.
+            The table is somebody else's, pybatchintory's, or of a version that this library does not know.
+        """
+
+    def standing(self) -> Standing:
+        """
+        What is at this inventory's place; writes nothing, and is no error whatever is there.
+        """
+
+    def ancestor(self) -> AncestorStore | None:
+        """
+        What takes over the table of pybatchintory; None for a store in which it never worked.
         """
 
     def transact(self, key: JobKey, decide: Decide, *, publishing: bool = False) -> Written:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -22,6 +23,7 @@ from spark_batchintory.testing.servers import (
     postgres_server,
 )
 
+from .ancestor import ancestor_python
 from .leftovers import Leftovers, resources
 from .processes import Nursery
 
@@ -104,6 +106,19 @@ def _started(server: Callable[[], AbstractContextManager[str]]) -> Iterator[str]
         if os.environ.get("CI") == "true":
             pytest.fail(f"CI=true asks for all servers: {error}")
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def pybatchintory() -> str:
+    """
+    The Python of an environment with the real pybatchintory 0.0.8.
+    """
+    try:
+        return ancestor_python()
+    except (OSError, subprocess.SubprocessError) as error:
+        if os.environ.get("CI") == "true":
+            pytest.fail(f"CI=true asks for pybatchintory: {error}")
+        pytest.skip(f"no environment with pybatchintory could be made: {error}")
 
 
 @pytest.fixture(scope="session")

@@ -18,7 +18,7 @@ from datetime import datetime, timedelta
 
 from ..batch import AttemptRow, BatchRow, GapRow, JobKey, JobRow, Kind, Status
 from ..errors import BatchintoryError
-from ..inventory import Decide, JobCounts, Outline, Published, Written
+from ..inventory import Decide, JobCounts, Outline, Published, Standing, Written
 from ..lifecycle import OPEN
 from ..retrying import persistently
 from ..uids import HIGHEST, LOWEST
@@ -26,7 +26,7 @@ from ..weights import total_weight
 from . import delta_rows
 from .delta_clock import CheckedClock, Clock, allowed_skew, utc_now
 from .delta_rows import ATTEMPT, BATCHES, CLOSED_GAP, FINISHED, JOB, OPEN_BATCH, OPEN_GAP
-from .delta_table import DeltaTable, Term, Where, check_engine, checked_engine
+from .delta_table import DeltaTable, Term, Where, check_engine, checked_engine, standing_of
 from .delta_turns import Turns
 from .job_names import check_names
 
@@ -72,6 +72,17 @@ class DeltaInventory:
         Make or check the tables; see the port.
         """
         return self._table.prepare()
+
+    def standing(self) -> Standing:
+        """
+        What is at its place; see the port.
+        """
+        return standing_of(persistently(self._table.found))
+
+    def ancestor(self) -> None:
+        """
+        Nothing: pybatchintory knew no Delta; see the port.
+        """
 
     def transact(self, key: JobKey, decide: Decide, *, publishing: bool = False) -> Written:
         """

@@ -24,8 +24,11 @@ from ..batch import Act, AttemptRow, BatchRow, GapRow, JobKey, JobRow, Kind, Mar
 from ..inventory import Outline, Published
 from ..lifecycle import OPEN
 
-SCHEMA_VERSION = 1
-"""Version of the table below; a released one is migrated, never broken."""
+SCHEMA_VERSION = 2
+"""Version of the table below: since 2 a job's record may say `unstated_through`. Older ones are read as they are."""
+
+OLDEST = 1
+"""The first version that was released."""
 
 COLUMNS: Mapping[str, str] = {
     "job_key": "STRING",
@@ -217,6 +220,8 @@ def job_record(row: JobRow, ledger: Ledger) -> Record:
     A job as a record.
     """
     state: Record = {name: getattr(row, name) for name in JobRow.__dataclass_fields__ if name not in _NAMED}
+    if row.unstated_through is None:
+        del state["unstated_through"]  # so that workers of version 1, which are at work still, read on
     state.update(look_at=_moment(row.look_at), ids=ledger.ids, marks=ledger.marks)
     named = {"id": row.id, "job_id": row.id, "meta_table": row.meta_table, "job": row.job}
     return {"record": JOB, "turn": ledger.turn, "detail": _json(state), **named}

@@ -44,6 +44,7 @@ from .delta_table import (
     check_engine,
     checked_uuid,
     properties_of,
+    upgraded,
     was_records,
 )
 from .waiting_line import in_line
@@ -96,8 +97,18 @@ class RsDeltaTable:
         if table is None:
             raise ClaimConflict(f"Delta inventory {self.location!r} is being made by another process")
         properties = table.metadata().configuration
+        if newer := upgraded(properties, ENGINE):
+            self._set(newer, f"upgrading inventory {self.location!r}")
+            properties = self._opened().metadata().configuration
         self.written_by = properties.get(ENGINE_PROPERTY)
         return checked_uuid(self.location, properties)
+
+    def found(self) -> Mapping[str, str] | None:
+        """
+        The table's properties; see the port.
+        """
+        table = self._found(self.location)
+        return None if table is None else dict(table.metadata().configuration)
 
     def _create(self) -> None:
         import deltalake
@@ -306,13 +317,16 @@ class RsDeltaTable:
         """
         Change the property; see the port.
         """
+        self._set({ENGINE_PROPERTY: engine}, f"handing over inventory {self.location!r}")
+        self.written_by = engine
+
+    def _set(self, properties: Mapping[str, str], doing: str) -> None:
         import deltalake
 
         try:
-            self._opened().alter.set_table_properties({ENGINE_PROPERTY: engine}, raise_if_not_exists=False)
+            self._opened().alter.set_table_properties(dict(properties), raise_if_not_exists=False)
         except deltalake.exceptions.DeltaError as error:
-            raise InventoryUnavailable(f"handing over inventory {self.location!r}: {error}") from error
-        self.written_by = engine
+            raise InventoryUnavailable(f"{doing}: {error}") from error
 
     def close(self) -> None:
         """

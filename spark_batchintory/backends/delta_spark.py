@@ -38,6 +38,7 @@ from .delta_table import (
     Where,
     checked_uuid,
     properties_of,
+    upgraded,
     was_records,
 )
 from .spark_session import SMALL_COMMITS
@@ -115,8 +116,17 @@ class SparkDeltaTable:
             properties = self._properties(self._name)
         if properties is None:
             raise ClaimConflict(f"Delta inventory {self.location!r} is being made by another process")
+        if newer := upgraded(properties, ENGINE):
+            self._set(newer, f"upgrading inventory {self.location!r}")
+            properties = {**properties, **newer}
         self.written_by = properties.get(ENGINE_PROPERTY)
         return checked_uuid(self.location, properties)
+
+    def found(self) -> Mapping[str, str] | None:
+        """
+        The table's properties; see the port.
+        """
+        return self._properties(self._name)
 
     def _properties(self, name: str) -> Mapping[str, str] | None:
         try:
@@ -135,11 +145,10 @@ class SparkDeltaTable:
 
     def _create(self) -> None:
         properties = properties_of(ENGINE, str(uuid.uuid4()))
-        spelled = ", ".join(f"{literal(name)} = {literal(value)}" for name, value in properties.items())
         columns, partitions = _TYPED, ", ".join(PARTITIONED_BY)
         statement = f"CREATE TABLE IF NOT EXISTS {self._name} ({columns}) USING delta PARTITIONED BY ({partitions})"
         try:
-            self.session.sql(f"{statement} TBLPROPERTIES ({spelled})").collect()
+            self.session.sql(f"{statement} TBLPROPERTIES ({_spelled(properties)})").collect()
             self.session.sql(f"CREATE TABLE IF NOT EXISTS {self._beats} ({_BEATS}) USING delta").collect()
         except Exception as error:  # Spark's have no class in common; see spark_errors
             text = spark_errors.told(error)
@@ -273,9 +282,11 @@ class SparkDeltaTable:
         """
         Change the property; see the port.
         """
-        statement = f"ALTER TABLE {self._name} SET TBLPROPERTIES ('{ENGINE_PROPERTY}' = {literal(engine)})"
-        self._run(statement, f"handing over inventory {self.location!r}")
+        self._set({ENGINE_PROPERTY: engine}, f"handing over inventory {self.location!r}")
         self.written_by = engine
+
+    def _set(self, properties: Mapping[str, str], doing: str) -> None:
+        self._run(f"ALTER TABLE {self._name} SET TBLPROPERTIES ({_spelled(properties)})", doing)
 
     def close(self) -> None:
         """
@@ -293,6 +304,10 @@ class SparkDeltaTable:
         except Exception as error:  # Spark's have no class in common; see spark_errors
             raise spark_errors.translated(error, doing) from error
         return rows
+
+
+def _spelled(properties: Mapping[str, str]) -> str:
+    return ", ".join(f"{literal(name)} = {literal(value)}" for name, value in properties.items())
 
 
 def _table_names(location: str) -> tuple[str, str]:

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ..batch import Status
 from ..errors import ClaimConflict, ConfigurationError
+from ..inventory import Standing
 from ..lifecycle import CHANGING, OPEN
 from .delta_rows import (
     ACT,
@@ -21,6 +22,7 @@ from .delta_rows import (
     CLOSED_GAP,
     FINISHED,
     GAPS,
+    OLDEST,
     OPEN_BATCH,
     OPEN_GAP,
     SCHEMA_VERSION,
@@ -76,6 +78,28 @@ def properties_of(engine: str, identity: str) -> dict[str, str]:
     return {**_PROPERTIES, _VERSION: str(SCHEMA_VERSION), _UUID: identity, ENGINE_PROPERTY: engine}
 
 
+def standing_of(properties: Mapping[str, str] | None) -> Standing:
+    """
+    What stands there, by the properties of the table; None if there is none.
+    """
+    return Standing(_version_of(properties or {}), SCHEMA_VERSION)
+
+
+def upgraded(properties: Mapping[str, str], engine: str) -> Mapping[str, str]:
+    """
+    The properties to set so that a table of an older version is of ours; none if that is not for `engine` to do.
+    """
+    version = _version_of(properties)
+    is_ours = properties.get(ENGINE_PROPERTY) == engine
+    is_older = version is not None and OLDEST <= version < SCHEMA_VERSION
+    return {_VERSION: str(SCHEMA_VERSION)} if is_ours and is_older else {}
+
+
+def _version_of(properties: Mapping[str, str]) -> int | None:
+    text = properties.get(_VERSION, "")
+    return int(text) if _UUID in properties and text.isdecimal() else None
+
+
 def checked_uuid(location: str, properties: Mapping[str, str]) -> str:
     """
     The uuid of the inventory with these properties.
@@ -89,11 +113,12 @@ def checked_uuid(location: str, properties: Mapping[str, str]) -> str:
         raise ConfigurationError(
             f"table {location!r} exists and is no inventory of this library; set INVENTORY_CONN to another name"
         )
-    version, level = properties.get(_VERSION), properties.get("delta.isolationLevel")
-    if version != str(SCHEMA_VERSION):
+    version, level = _version_of(properties), properties.get("delta.isolationLevel")
+    if version is None or not OLDEST <= version <= SCHEMA_VERSION:
         raise ConfigurationError(
-            f"inventory {location!r} has a table of version {version}, this library works with version "
-            f"{SCHEMA_VERSION}; upgrade spark-batchintory, or set INVENTORY_CONN to another name"
+            f"inventory {location!r} has a table of version {properties.get(_VERSION)}, this library works with "
+            f"version {SCHEMA_VERSION} and upgrades from {OLDEST} on; "
+            "upgrade spark-batchintory, or set INVENTORY_CONN to another name"
         )
     if level != "Serializable":
         raise ConfigurationError(
@@ -219,7 +244,12 @@ class DeltaTable(Protocol):
 
     def prepare(self) -> str:
         """
-        Make the tables if they are missing, check them if not, and return the inventory's uuid.
+        Make the tables if they are missing, check or upgrade them if not, and return the inventory's uuid.
+        """
+
+    def found(self) -> Mapping[str, str] | None:
+        """
+        The properties of the table; None if there is none.
         """
 
     def rows(

@@ -245,11 +245,16 @@ class Database:
                 connection.execute(sa.text("PRAGMA journal_mode = WAL"))
 
     @contextmanager
-    def alone(self, name: str) -> Iterator[sa.Connection]:
+    def alone(self, name: str, *, is_long: bool = False) -> Iterator[sa.Connection]:
         """
         A SQLAlchemy connection in one transaction, which only one process at a time is in; for making tables.
+
+        Parameters
+        ----------
+        is_long
+            Its statements may take as long as rewriting a table takes.
         """
-        with self.engine.connect() as connection:
+        with self.engine.connect() as connection, self._patiently(connection, is_long=is_long):
             if not self.is_sqlite:  # a SERIALIZABLE one would see what was there before it had waited for its turn
                 connection = connection.execution_options(isolation_level="READ COMMITTED")
             sql_sessions.limit(connection.connection, connection.connection.cursor())
@@ -265,6 +270,18 @@ class Database:
                 # The lock of MySQL belongs to the session, which goes back to the pool.
                 if leave:
                     connection.execute(sa.text(leave), {"name": name[:60]})
+
+    @contextmanager
+    def _patiently(self, connection: sa.Connection, *, is_long: bool) -> Iterator[None]:
+        line = connection.connection.dbapi_connection
+        if not is_long or self.connection.engine is not None:
+            yield
+            return
+        self._limit_silence(line, sql_silence.SCAN_WAIT)
+        try:
+            yield
+        finally:
+            self._limit_silence(line, sql_silence.REPLY_WAIT)
 
     def ours(self, error: BaseException, doing: str) -> BaseException:
         """

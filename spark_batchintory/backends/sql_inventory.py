@@ -10,26 +10,25 @@ processes on one job, compare-and-swap and insert-and-see lose one to ten claims
 from __future__ import annotations
 
 import functools
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-import sqlalchemy as sa
-
+from ..ancestor import AncestorStore
 from ..batch import AttemptRow, BatchRow, GapRow, JobKey, JobRow, Status
-from ..errors import ClaimConflict, ConfigurationError
-from ..inventory import Decide, JobCounts, Outline, Published, Written
+from ..errors import ConfigurationError
+from ..inventory import Decide, JobCounts, Outline, Published, Standing, Written
 from ..lifecycle import OPEN
 from ..retrying import persistently
 from ..uids import HIGHEST, LOWEST
 from ..weights import total_weight
 from .job_names import check_names
 from .sql_engine import Database
+from .sql_making import Making
 from .sql_rows import SqlTurn, attempt_row, batch_row, gap_row, job_row, outline, published_row
 from .sql_running import Statement, Transaction
-from .sql_schema import SCHEMA_VERSION, inventory_tables
-from .sql_statements import BATCH_COLUMNS, IDS_AT_ONCE, JOB_COLUMNS, Statements
+from .sql_schema import inventory_tables
+from .sql_statements import IDS_AT_ONCE, JOB_COLUMNS, Statements
 from .sql_step import apply
 
 Clock = Callable[[], datetime]
@@ -79,6 +78,18 @@ class SqlInventory:
         Make or check the tables; see the port.
         """
         return persistently(self._prepared)
+
+    def standing(self) -> Standing:
+        """
+        What is at its place; see the port.
+        """
+        return persistently(lambda: self._making().standing())
+
+    def ancestor(self) -> AncestorStore | None:
+        """
+        What takes over the table of pybatchintory; see the port.
+        """
+        return self._making().ancestor
 
     def transact(self, key: JobKey, decide: Decide, *, publishing: bool = False) -> Written:
         """
@@ -325,74 +336,9 @@ class SqlInventory:
         return None if self.database.isolation_level == "SERIALIZABLE" and not self.database.is_sqlite else transaction
 
     def _prepared(self) -> str:
+        return self._making().prepared()
+
+    def _making(self) -> Making:
         with self.database.reading("opening the inventory"):
             pass  # makes the engine, and says in our words if it cannot connect
-        tables = self._tables
-        about = self._about(tables.about)
-        if about is None:
-            self._create()
-            about = self._about(tables.about)
-        if about is None:
-            raise ClaimConflict(f"the tables of inventory {self._table_name!r} are being made by another process")
-        version, identity = about
-        if version != SCHEMA_VERSION:
-            raise ConfigurationError(
-                f"inventory {self._table_name!r} has tables of version {version}, "
-                f"this library works with version {SCHEMA_VERSION}; "
-                "upgrade spark-batchintory, or set INVENTORY_TABLE_NAME"
-            )
-        return identity
-
-    def _about(self, about: sa.Table) -> tuple[int, str] | None:
-        engine = self.database.engine
-        try:
-            with engine.connect() as connection:
-                if not sa.inspect(connection).has_table(about.name, schema=about.schema):
-                    return None
-                row = connection.execute(sa.select(about.c.schema_version, about.c.uuid)).first()
-        except sa.exc.SQLAlchemyError as error:
-            raise self.database.ours(error, "opening the inventory") from error
-        return None if row is None else (row.schema_version, row.uuid)
-
-    def _create(self) -> None:
-        """
-        Make all tables in one transaction that only one process at a time is in.
-        """
-        try:
-            self.database.prefer_readers()
-            with self.database.alone(f"batchintory {self._table_name}") as connection:
-                self._refuse_foreign_table(connection)
-                self._tables.metadata.create_all(connection, checkfirst=True)
-                about = self._tables.about
-                if connection.execute(sa.select(about.c.id)).first() is None:
-                    self._refuse_lost_identity(connection)
-                    now = connection.execute(sa.select(self.database.now_expression())).scalar_one()
-                    connection.execute(
-                        about.insert().values(id=1, schema_version=SCHEMA_VERSION, uuid=str(uuid.uuid4()), created=now)
-                    )
-        except sa.exc.SQLAlchemyError as error:
-            raise self.database.ours(error, f"making the tables of inventory {self._table_name!r}") from error
-
-    def _refuse_lost_identity(self, connection: sa.Connection) -> None:
-        """
-        Refuse to give a new uuid to an inventory that has worked under another: sinks know its batches by it (P5).
-        """
-        if connection.execute(sa.select(self._tables.job.c.id)).first() is not None:
-            raise ConfigurationError(
-                f"inventory {self._table_name!r} holds jobs, but {self._tables.about.name!r} with its uuid is gone; "
-                "Delta sinks know by that uuid what was written: restore the table from a backup"
-            )
-
-    def _refuse_foreign_table(self, connection: sa.Connection) -> None:
-        inspector = sa.inspect(connection)
-        if not inspector.has_table(self._table_name, schema=self._schema):
-            return
-        columns = {column["name"] for column in inspector.get_columns(self._table_name, schema=self._schema)}
-        missing = [name for name in BATCH_COLUMNS if name not in columns]
-        if missing:
-            raise ConfigurationError(
-                f"table {self._table_name!r} exists and is no inventory of this library "
-                f"(it has no column {missing[0]!r}); "
-                "this version cannot take over one that pybatchintory wrote: "
-                "set INVENTORY_TABLE_NAME to begin another beside it"
-            )
+        return Making(self.database, self._tables, self._table_name, self._schema)

@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from ..weights import weight_text
 from .job_names import NAME_LENGTH
 
-SCHEMA_VERSION = 2
-"""Version of the tables below; a released one is migrated, never broken."""
+SCHEMA_VERSION = 3
+"""Version of the tables below; `sql_upgrades` brings older ones up to it."""
 
 _BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _JSON = sa.JSON(none_as_null=True)
@@ -227,6 +227,7 @@ def _job(name: str, metadata: sa.MetaData, types: ColumnTypes) -> sa.Table:
         sa.Column("audit_end", sa.BigInteger),
         sa.Column("tend_number", _BIG, nullable=False),
         sa.Column("widest_beside", sa.BigInteger, nullable=False),
+        sa.Column("unstated_through", sa.BigInteger),
         sa.UniqueConstraint("meta_table", "job", name=f"{name}_job_key"),
         **types.table,
     )

@@ -57,6 +57,7 @@ MOVING = [
     "audit_end",
     "tend_number",
     "widest_beside",
+    "unstated_through",
 ]
 
 

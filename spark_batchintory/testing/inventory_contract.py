@@ -91,10 +91,22 @@ class PreparingContract:
         """
         DESIGN 4: a released schema is migrated, never broken; a library that does not know it keeps its hands off.
         """
+        newest = inventory.standing().newest
         raw.pretend_version(version)
 
-        with pytest.raises(ConfigurationError, match=r"migrate|upgrade"):
+        with pytest.raises(ConfigurationError, match=rf"version {version}\b.* {newest}\b.*(upgrade|INVENTORY_)"):
             connect().prepare()
+        assert connect().standing().version == version
+
+    def test_what_stands_there(self, connect: Connect, raw: RawStore) -> None:
+        """
+        API: what `migrate` has to do is told without doing it.
+        """
+        connect().prepare()
+
+        standing = connect().standing()
+        assert standing.version == standing.newest
+        assert not standing.is_ancestors
 
     def test_an_empty_inventory_answers(self, inventory: InventoryBackend) -> None:
         """
