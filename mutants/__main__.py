@@ -15,12 +15,19 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import TypeVar
 
-from mutants import deciding, delta, late, outside, owning
+from mutants import deciding, delta, late, migrating, outside, owning
 from mutants.checkout import ROOT, Checkout
 from mutants.mutant import DATABASES, Mutant, StaleMutant
 from mutants.running import BrokenRun, Outcome, baseline, copies, outcome_of, stop_all
 
-MUTANTS = [*owning.MUTANTS, *deciding.MUTANTS, *late.MUTANTS, *outside.MUTANTS, *delta.MUTANTS]
+MUTANTS = [
+    *owning.MUTANTS,
+    *deciding.MUTANTS,
+    *late.MUTANTS,
+    *outside.MUTANTS,
+    *delta.MUTANTS,
+    *migrating.MUTANTS,
+]
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

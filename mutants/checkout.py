@@ -37,6 +37,8 @@ class Checkout:
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(ROOT / name, folder / name)
+        if (ROOT / ".lanes").exists():
+            (folder / ".lanes").symlink_to(ROOT / ".lanes")  # environments of others, which no mutant changes
         self._check_import()
 
     @contextmanager

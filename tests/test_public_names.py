@@ -56,6 +56,7 @@ INVENTORY += [
     "cancel",
     "redo",
     "mark_done",
+    "migrate",
     "pause",
     "resume",
     "held",
