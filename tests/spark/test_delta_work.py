@@ -11,7 +11,8 @@ import pytest
 
 import spark_batchintory as bi
 from spark_batchintory import ConfigurationError, LeaseLost
-from spark_batchintory.backends import delta_inventory, spark_errors
+from spark_batchintory.backends import delta_inventory, delta_rows, spark_errors
+from spark_batchintory.backends.delta_inventory import DeltaInventory
 from spark_batchintory.backends.delta_spark import SparkDeltaTable
 from spark_batchintory.backends.delta_table import Where
 from spark_batchintory.testing.clock import SteppedClock
@@ -211,6 +212,29 @@ def test_a_session_that_was_stopped_is_not_used_again(delta, tmp_path):
     sessions.append(SimpleNamespace())
     assert table.session is not first
     assert table.session is table.session
+
+
+def test_an_older_version_is_upgraded(delta, tmp_path):
+    """
+    DESIGN 4: an inventory of an older version is upgraded by the engine that writes it; looking changes nothing.
+    """
+    path, newest = str(tmp_path / "inventory"), delta_rows.SCHEMA_VERSION
+    stored = f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('batchintory.version' = '%s')"
+
+    def opened():
+        return DeltaInventory(SparkDeltaTable(path, lambda: delta))
+
+    assert opened().standing().version is None
+    identity = opened().prepare()
+    delta.sql(stored % delta_rows.OLDEST)
+    assert opened().standing().version == delta_rows.OLDEST
+
+    assert opened().prepare() == identity
+
+    assert opened().standing().version == newest
+    delta.sql(stored % 41)
+    with pytest.raises(ConfigurationError, match=rf"version 41.*version {newest}\b.*upgrade"):
+        opened().prepare()
 
 
 def test_a_folder_of_other_files_is_refused(delta, tmp_path):
