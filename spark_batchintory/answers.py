@@ -26,7 +26,7 @@ from datetime import datetime, timezone
 from decimal import Decimal
 from enum import Enum
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from spark_batchintory.batch import BatchRow, GapRow, PlannedBatch
 from spark_batchintory.weights import ExactWeight, weight_text
@@ -154,6 +154,9 @@ class Answer(Sequence[Row], Generic[Row]):
     rows: tuple[Row, ...]
     columns: tuple[Column, ...]
     notes: tuple[str, ...] = ()
+
+    is_prose: ClassVar[bool] = False
+    """Whether `table` is to be read as lines, on a terminal too."""
 
     @overload
     def __getitem__(self, index: int) -> Row: ...
@@ -293,7 +296,7 @@ def gaps_answer(rows: Iterable[GapRow], notes: Iterable[str] = ()) -> Answer[Gap
     return Answer(tuple(rows), _GAPS, tuple(notes))
 
 
-def _columns(ddl: str, detail: str = "") -> tuple[Column, ...]:
+def columns(ddl: str, detail: str = "") -> tuple[Column, ...]:
     """
     Columns from ``name TYPE, …``; those named in `detail` are left out of printed tables.
     """
@@ -301,17 +304,17 @@ def _columns(ddl: str, detail: str = "") -> tuple[Column, ...]:
     return tuple(Column(name, kind, attrgetter(name), name in detail.split()) for name, kind in pairs)
 
 
-_STATUS = _columns(
+_STATUS = columns(
     "job STRING, meta_table STRING, head BIGINT, frontier BIGINT, watermark BIGINT, unclaimed_items BIGINT, "
     "unclaimed_weight DOUBLE, backlog_items BIGINT, backlog_weight DOUBLE, queued BIGINT, running BIGINT, "
     "succeeded BIGINT, failed BIGINT, dead BIGINT, late BIGINT, paused BOOLEAN"
 )
 _PLAN = (
-    *_columns("batch_id_start BIGINT, batch_id_end BIGINT"),
+    *columns("batch_id_start BIGINT, batch_id_end BIGINT"),
     Column("batch_count", "BIGINT", len),
     Column("batch_weight", "DOUBLE", attrgetter("weight")),
 )
-_BATCHES = _columns(
+_BATCHES = columns(
     "id BIGINT, meta_table STRING, job STRING, job_identifier STRING, job_result_item STRING, "
     "processing_start TIMESTAMP, processing_end TIMESTAMP, batch_id_start BIGINT, batch_id_end BIGINT, "
     "batch_weight DOUBLE, batch_count BIGINT, attempt INT, status STRING, logging STRING, config STRING, kind STRING, "
@@ -321,16 +324,16 @@ _BATCHES = _columns(
     detail="job_identifier job_result_item logging config uids digest claim_number range_lo charged losses "
     "max_attempts token replaces superseded_by",
 )
-_ATTEMPTS = _columns(
+_ATTEMPTS = columns(
     "batch_id BIGINT, attempt INT, worker STRING, started TIMESTAMP, ended TIMESTAMP, outcome STRING, error STRING, "
     "skipped STRING"
 )
-_AUDIT = _columns("kind STRING, uid_start BIGINT, uid_end BIGINT, count BIGINT, batch_id BIGINT")
-_GAPS = _columns(
+_AUDIT = columns("kind STRING, uid_start BIGINT, uid_end BIGINT, count BIGINT, batch_id BIGINT")
+_GAPS = columns(
     "uid_from BIGINT, uid_to BIGINT, held BIGINT, first_seen TIMESTAMP, closed TIMESTAMP, closed_as STRING, "
     "evidence STRING"
 )
-_TRACE = _columns(
+_TRACE = columns(
     "job STRING, batch_id BIGINT, attempt INT, uid BIGINT, item STRING, status STRING, processing_start TIMESTAMP, "
     "processing_end TIMESTAMP"
 )

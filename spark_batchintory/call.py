@@ -193,6 +193,8 @@ def _config(call: Call) -> dict[str, Any]:
 
 def _described(table: MetaTable) -> dict[str, Any]:
     described: dict[str, Any] = {"name": table.name, "cols": table.cols.as_dict()}
+    if table.frame is not None:
+        described["frame"] = True  # so that nobody takes the name for that of a table
     return described if table.version is None else {**described, "version": table.version}
 
 

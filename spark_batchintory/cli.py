@@ -410,6 +410,27 @@ def register_files(
 
 
 @app.command()
+def doctor(
+    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only this job and its meta tables.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """
+    What is wrong with set-up and jobs, each finding with its cure. Writes nothing; exits with 1 if there is a problem.
+    """
+    # Imported here, as is all that one verb alone needs.
+    from spark_batchintory.doctoring import broken
+
+    try:
+        inventory = _opened()
+    except BatchintoryError as error:
+        found = broken(error)
+    else:
+        with inventory:
+            found = inventory.doctor(job)
+    show(found, as_json, exit_code=0 if found.healthy else 1)
+
+
+@app.command()
 def demo(
     keep: Annotated[Path | None, typer.Option(help="A new or empty folder to work in, which stays.")] = None,
     delta: Annotated[bool, typer.Option("--delta", help="With nothing but Delta tables.")] = False,

@@ -14,7 +14,7 @@ after.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .batch import Status
 from .call import Call
@@ -35,11 +35,14 @@ class Standing:
     ----------
     open_gaps
         Stretches of uids in which rows may still be committed.
+    done_items
+        Items of succeeded batches; None where nobody asked, since that reads the history.
     """
 
     counts: JobCounts
     is_paused: bool = False
     open_gaps: int = 0
+    done_items: int | None = None
 
     @property
     def is_complete(self) -> bool:
@@ -60,14 +63,16 @@ def told(backend: InventoryBackend, meta: MetaBackend, call: Call) -> Standing |
     """
     How the job of `call` stands, logged if its scope is closed above; None if that is not known.
 
-    It is not if the inventory never saw the job or cannot be asked. Cost is that of `InventoryBackend.counts`: it grows
-    with the number of batches of the job.
+    It is not if the inventory never saw the job or cannot be asked. Cost is that of `InventoryBackend.counts`; where
+    the job is complete and that is logged, its history is read for the number of items.
     """
     try:
         job = backend.job(call.key)
         if job is None:
             return None
         now = Standing(backend.counts(job.id), job.paused, job.open_gaps)
+        if is_told(call) and now.is_complete:
+            now = replace(now, done_items=backend.done_items(job.id))
     except BatchintoryError as error:  # what was done is done, whether or not anybody can be asked how much is left
         log.warning("%s: whether it is complete could not be read: %s", call.key, error)
         return None
@@ -108,7 +113,7 @@ def sentence(call: Call, now: Standing, head: int | None) -> str:
 
 def _done(now: Standing) -> str:
     counts = now.counts
-    done = f"{counts.batches.get(Status.SUCCEEDED, 0)} batches succeeded, with {counts.done_items} items"
+    done = f"{counts.batches.get(Status.SUCCEEDED, 0)} batches succeeded, with {now.done_items} items"
     return f"{done}; set aside are {_by_status(now, SET_ASIDE)}" if now.set_aside else done
 
 

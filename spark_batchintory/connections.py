@@ -25,7 +25,7 @@ from sqlalchemy.exc import ArgumentError
 from spark_batchintory.errors import ConfigurationError
 from spark_batchintory.masking import is_secret_name, mask
 
-__all__ = ["Connection", "parse_connection", "same_server"]
+__all__ = ["Connection", "parse_connection", "same_server", "sqlite_path"]
 
 Kind = Literal["sql", "delta", "delta-rs", "spark"]
 
@@ -309,7 +309,7 @@ def _server_identity(url: URL) -> tuple[object, ...] | None:
     """
     backend = url.get_backend_name()
     if backend == "sqlite":
-        path = _sqlite_path(url)
+        path = sqlite_path(url)
         return None if path is None else (backend, path)
     family = "mysql" if backend == "mariadb" else backend
     host = url.host.lower() if url.host else None
@@ -328,7 +328,10 @@ def _names_a_server(url: URL) -> bool:
     return url.get_backend_name() == "sqlite" or bool(url.host or {"host", "service", "unix_socket"} & set(url.query))
 
 
-def _sqlite_path(url: URL) -> str | None:
+def sqlite_path(url: URL) -> str | None:
+    """
+    The file of a SQLite URL; None for a database in memory.
+    """
     path, mode = url.database or "", _parameters(url).get("mode", ())
     if path.startswith("file:"):
         path, _, tail = path.removeprefix("file:").partition("?")

@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from .batch import Act, AttemptRow, BatchRow, GapRow, JobKey, JobRow, Kind, Mark, Status
+from .facts import StoreFacts
 
 if TYPE_CHECKING:
     from .ancestor import AncestorStore
@@ -212,7 +213,7 @@ class JobCounts:
     Attributes
     ----------
     batches
-        Number of batches by status.
+        Number of batches by status, those left out that did not succeed and were superseded by a redo.
     open_items, open_weight
         Sums over queued, running and failed batches; the weight is None if one of them has none.
     first_unfinished
@@ -221,8 +222,6 @@ class JobCounts:
         Smallest first uid of any batch; None if there is none.
     late
         Number of batches of late items.
-    done_items
-        Items of succeeded batches; what a redo repeats is counted once.
     """
 
     batches: dict[Status, int]
@@ -231,7 +230,6 @@ class JobCounts:
     first_unfinished: int | None = None
     first: int | None = None
     late: int = 0
-    done_items: int = 0
 
 
 class InventoryBackend(Protocol):
@@ -348,7 +346,8 @@ class InventoryBackend(Protocol):
         """
         Batches of any job over `meta_table` with ``batch_id_start <= uid <= batch_id_end``.
 
-        Not all of them hold the uid.
+        Not all of them hold the uid. In a database the cost depends on the number of jobs and on what is found, not on
+        the history.
         """
 
     def tiles(self, job_id: int, after: int | None, limit: int) -> Sequence[BatchRow]:
@@ -387,12 +386,26 @@ class InventoryBackend(Protocol):
 
     def counts(self, job_id: int) -> JobCounts:
         """
-        The sums behind `status`.
+        The sums behind `status`, all of one moment.
+
+        A database counts what is open, set aside, or beside the ranges; its cost does not depend on the history.
+        """
+
+    def done_items(self, job_id: int) -> int:
+        """
+        Items of succeeded batches; what a redo repeats is counted once. Reads the history.
         """
 
     def now(self) -> datetime:
         """
         The inventory's clock, naive UTC.
+        """
+
+    def facts(self) -> StoreFacts:
+        """
+        What the store tells of itself, asked before `prepare` too. Writes nothing and makes nothing.
+
+        What cannot be found out is noted in the facts and no error, as long as the store can be reached.
         """
 
     def maintain(self, engine: str | None = None) -> None:

@@ -48,7 +48,7 @@ def status(backend: InventoryBackend, meta: MetaBackend | None, job: str | None 
     jobs = backend.jobs() if job is None else jobs_named(backend, job)
     questions = _Questions(meta)
     rows = [_job_status(backend, questions, row) for row in jobs]
-    return status_answer(rows, questions.notes if rows else (_no_job(backend, job),))
+    return status_answer(rows, questions.notes if rows else (no_job(backend, job),))
 
 
 def batches(
@@ -87,7 +87,7 @@ def _no_batches(backend: InventoryBackend, job: str | None, wanted: Status | Non
     which = f" that is {wanted.value}" if wanted else ""
     if job is None:
         return f"the inventory has no batch{which}"
-    return f"job {job!r} has no batch{which}" if jobs_named(backend, job) else _no_job(backend, job)
+    return f"job {job!r} has no batch{which}" if jobs_named(backend, job) else no_job(backend, job)
 
 
 def attempts(backend: InventoryBackend, batch_id: int) -> Answer[Attempt]:
@@ -116,7 +116,7 @@ def gaps(backend: InventoryBackend, job: str, *, is_open: bool | None = None) ->
     found = [gap for known in jobs for gap in _all_gaps(backend, known, is_open)]
     if found:
         return gaps_answer(found)
-    return gaps_answer((), [f"job {job!r} left no gaps" if jobs else _no_job(backend, job)])
+    return gaps_answer((), [f"job {job!r} left no gaps" if jobs else no_job(backend, job)])
 
 
 def trace(
@@ -168,7 +168,7 @@ def one_job(backend: InventoryBackend, job: str, meta_table_name: str | None) ->
     """
     named = jobs_named(backend, job)
     if not named:
-        raise ConfigurationError(_no_job(backend, job))
+        raise ConfigurationError(no_job(backend, job))
     chosen = [row for row in named if meta_table_name in (None, row.meta_table)]
     if len(chosen) == 1:
         return chosen[0]
@@ -380,7 +380,10 @@ def _unseen(jobs: Iterable[JobRow], item: str | None, uid: int | None, questions
     return f"{what} is in no batch of any job" + (f"; the jobs read {tables}" if tables else "")
 
 
-def _no_job(backend: InventoryBackend, job: str | None) -> str:
+def no_job(backend: InventoryBackend, job: str | None) -> str:
+    """
+    The sentence that says that there is no such job, and which there are.
+    """
     # Imported here: only a wrong name needs it.
     import difflib
 

@@ -16,6 +16,7 @@ from typing import Any, Protocol, TypeAlias
 
 from .batch import Bounds, Item, Mark
 from .errors import ConfigurationError, ItemError
+from .facts import MetaFacts
 from .uids import HIGHEST, LOWEST, UidSet, is_increasing
 from .weights import ExactWeight
 
@@ -303,6 +304,11 @@ class MetaBackend(Protocol):
     def uids_of(self, table: MetaTable, item: str) -> Sequence[int]:
         """
         The uids under which `item` is listed, in order.
+        """
+
+    def facts(self, table: MetaTable) -> MetaFacts:
+        """
+        What the system tells of `table`, after `check`; writes nothing.
         """
 
     def close(self) -> None:

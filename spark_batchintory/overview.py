@@ -8,6 +8,7 @@ tables and reports.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from .batch import BatchRow, Status
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
     from .answers import Answer, Attempt, Audit, JobStatus, Sighting
     from .batch import GapRow
+    from .diagnosing import Checkup
+    from .settings import Settings
     from .strip import Coverage
 
 
@@ -38,6 +41,7 @@ class Overview:
 
     backend: InventoryBackend
     meta: RoutedMeta
+    settings: Settings
     _secrets: Iterable[str]
 
     def _prepare(self) -> None:
@@ -165,6 +169,24 @@ class Overview:
         self._prepare()
         return reconciling.audit(self.backend, self.meta, job, meta_table_name=meta_table_name, dry_run=dry_run)
 
+    def doctor(self, job: str | None = None) -> Checkup:
+        """
+        Look at settings, rights, tables, indexes, clocks, meta tables, filters and jobs, and say what to do about each.
+
+        Writes nothing and makes nothing. What is broken is a finding, never an error: call it when nothing else works.
+        `Checkup.healthy` says whether there is no problem.
+
+        Parameters
+        ----------
+        job
+            Only this job and its meta tables; None is all.
+        """
+        from . import doctoring
+        from .settings import shown_settings
+
+        shown = shown_settings(self.settings)
+        return doctoring.doctor(self.backend, self.meta, job, shown, _utc_now, self._secrets)
+
     def read_batch(self, batch_id: int) -> Batch:
         """
         A batch by id, with its items, for reading only.
@@ -182,3 +204,10 @@ class Overview:
             raise ConfigurationError(f"there is no batch {batch_id} in this inventory")
         self.meta.check(table_of(row))
         return Batch(Claimed(row, pinned_items(self.meta, row)), None)
+
+
+def _utc_now() -> datetime:
+    """
+    The clock of this process, naive UTC.
+    """
+    return datetime.now(timezone.utc).replace(tzinfo=None)

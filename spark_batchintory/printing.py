@@ -24,7 +24,7 @@ def show(answer: Answer[Any], as_json: bool, exit_code: int | None = None) -> No
     """
     if as_json:
         print(json.dumps(answer.to_dicts(), indent=2, allow_nan=False))
-    elif answer and sys.stdout.isatty():
+    elif answer and sys.stdout.isatty() and not answer.is_prose:
         _draw(answer)
     elif answer:
         print(answer.table())

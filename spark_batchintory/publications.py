@@ -31,6 +31,7 @@ from datetime import datetime
 
 from .batch import Bounds, Item, JobKey, JobRow, Mark
 from .errors import ConfigurationError
+from .facts import MetaFacts
 from .inventory import InventoryBackend, Published
 from .meta import Horizon, MetaBackend, MetaColumns, MetaTable, Span
 from .uids import HIGHEST, UidSet
@@ -188,6 +189,12 @@ class RoutedMeta:
         """
         return self._for(table).uids_of(table, item)
 
+    def facts(self, table: MetaTable) -> MetaFacts:
+        """
+        What is told of the table; see the port.
+        """
+        return self._for(table).facts(table)
+
     def close(self) -> None:
         """
         Close what was opened for the tables; inventories are their owners' to close.
@@ -312,6 +319,13 @@ class Publications:
         Numbers of an item, superseded ones too; see the port. Reads all publications.
         """
         return [row.number for row in self._all(None, None, _PAGE) if item_of(row).item == item]
+
+    def facts(self, table: MetaTable) -> MetaFacts:
+        """
+        Publications are found by number, and never late; see the port.
+        """
+        self.check(table)
+        return MetaFacts("publications of a job", uid_index=True, uid_is_unique=True)
 
     def close(self) -> None:
         """

@@ -26,15 +26,17 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, SecretStr, ValidationError
+from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import URL, Engine
 
 from spark_batchintory.connections import Connection, Remembering, parse_connection
 from spark_batchintory.errors import ConfigurationError
+from spark_batchintory.facts import Setting
+from spark_batchintory.masking import mask
 
-__all__ = ["Settings", "inventory_connection", "load_settings", "meta_connection"]
+__all__ = ["Settings", "inventory_connection", "load_settings", "meta_connection", "shown_settings"]
 
 log = logging.getLogger("spark_batchintory")
 
@@ -142,6 +144,8 @@ class Settings(BaseSettings):
     DEBUG: bool = False
     """Log the SQL."""
 
+    _origins: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -225,7 +229,9 @@ def load_settings(
     given = _explicit(settings or {})
     file = _dotenv_file(dot_env)
     try:
-        return Settings(**{**given, "_env_file": file})
+        loaded = Settings(**{**given, "_env_file": file})
+        loaded._origins = _origins(given, file)
+        return loaded
     except ValidationError as error:
         details = error.errors(include_url=False, include_context=False)
         problem = "; ".join(dict.fromkeys(_told(detail["loc"], detail["msg"]) for detail in details))
@@ -233,6 +239,55 @@ def load_settings(
         problem = f"the dotenv file {file} can't be read ({type(error).__name__})"
     # Outside of the handlers, so that the original is not its context: both kinds carry what they could not read.
     raise ConfigurationError(problem)
+
+
+def _origins(given: Iterable[str], file: Path | None) -> dict[str, str]:
+    """
+    Name → from where its value is, in the words of whoever set it; those that are left to their defaults are not in it.
+    """
+    found: dict[str, str] = {}
+    sources: list[tuple[str, Iterable[str]]] = [("the environment", os.environ)]
+    if file is not None:
+        from dotenv import dotenv_values  # which pydantic-settings reads it with
+
+        sources.insert(0, (str(file), dotenv_values(file)))
+    for place, names in sources:
+        known = {name.upper(): name for name in names}
+        for prefix in (ANCESTOR_PREFIX, PREFIX):
+            said = {name: known[f"{prefix}{name}"] for name in Settings.model_fields if f"{prefix}{name}" in known}
+            found |= {name: f"{variable} in {place}" for name, variable in said.items()}
+    return found | dict.fromkeys(given, "the code")
+
+
+def shown_settings(settings: Settings) -> list[Setting]:
+    """
+    What is set, and from where, without secrets; the two connections always, the others only where they are set.
+    """
+    origins = {name: text for name, text in settings._origins.items() if getattr(settings, name) is not None}
+    names = ["INVENTORY_CONN", "META_CONN", *(name for name in origins if not name.endswith("_CONN"))]
+    return [
+        Setting(
+            name,
+            _shown(settings, name),
+            origins.get(name, "the default"),
+            is_default=name not in origins,
+            is_ancestors=origins.get(name, "").startswith(ANCESTOR_PREFIX),
+        )
+        for name in names
+    ]
+
+
+def _shown(settings: Settings, name: str) -> str:
+    connections = {"INVENTORY_CONN": inventory_connection, "META_CONN": meta_connection}
+    if name in connections:
+        try:
+            return str(connections[name](settings))
+        except ConfigurationError as error:
+            return mask(str(error))
+    if name in _CODE_ONLY:
+        return "a function"
+    value = getattr(settings, name)
+    return "set" if isinstance(value, SecretStr) else str(value)
 
 
 def inventory_connection(settings: Settings) -> Connection:

@@ -328,7 +328,7 @@ class TestComplete:
         wire = Wire()
         inventory = lite.open(wire=wire)
         asked = [
-            sum("own_items" in statement for statement in wire.since(work))
+            sum("'claimed'" in statement for statement in wire.since(work))
             for work in (
                 lambda: inventory.process(nothing, "daily", "files", batch_count=3, iterations=3),
                 lambda: drain(inventory, "daily", batch_id_max=9),

@@ -369,7 +369,7 @@ class TestBackfill:
             retry_delay=timedelta(seconds=60),
             accept_change=False,
         )
-        done = completion.Standing(JobCounts({Status.SUCCEEDED: 3}, done_items=5))
+        done = completion.Standing(JobCounts({Status.SUCCEEDED: 3}), done_items=5)
         left = completion.Standing(JobCounts({Status.SUCCEEDED: 1, Status.RUNNING: 1, Status.FAILED: 1}))
 
         for standing in (done, left):

@@ -362,3 +362,22 @@ def missed(house: House, role: str, privilege: Privilege) -> Exception | None:
         return error if privilege.what == "pg_read_all_stats" else pytest.fail(f"{privilege}: {error}")
     finally:
         house.do([privilege.said("GRANT", "TO")])
+
+
+@pytest.mark.parametrize("role", ROLES[1:])
+def test_doctor_tells_what_a_role_may_do(house: House, role: str) -> None:
+    """
+    API, `doctor`: whoever asks is told what his login may do, without doing it, and what is missing for the rest.
+    """
+    begun(house)
+    with house.acting(role) as inventory:
+        told = [row for row in inventory.doctor() if row.check == "rights"]
+
+    may = {"reader": (), "worker": ("claim and finish",), "operator": ("steer",)}[role]
+    said = " ".join(row.message for row in told if row.finding == "ok")
+    assert [word in said for word in ("claim and finish", "steer")] == [
+        word in may for word in ("claim and finish", "steer")
+    ]
+    assert {row.finding for row in told} <= {"ok", "hint"}
+    missing = " ".join(row.cure or "" for row in told)
+    assert f"GRANT INSERT ON {house.book}.inventory_publication TO …" in missing or role == "worker"

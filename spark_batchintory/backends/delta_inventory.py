@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 
 from ..batch import AttemptRow, BatchRow, GapRow, JobKey, JobRow, Kind, Status
 from ..errors import BatchintoryError
+from ..facts import StoreFacts
 from ..inventory import Decide, JobCounts, Outline, Published, Standing, Written
 from ..lifecycle import OPEN
 from ..retrying import persistently
@@ -26,7 +27,7 @@ from ..weights import total_weight
 from . import delta_rows
 from .delta_clock import CheckedClock, Clock, allowed_skew, utc_now
 from .delta_rows import ATTEMPT, BATCHES, CLOSED_GAP, FINISHED, JOB, OPEN_BATCH, OPEN_GAP
-from .delta_table import DeltaTable, Term, Where, check_engine, checked_engine, standing_of
+from .delta_table import DeltaTable, Term, Where, check_engine, checked_engine, facts_of, standing_of
 from .delta_turns import Turns
 from .job_names import check_names
 
@@ -291,28 +292,32 @@ class DeltaInventory:
         """
         The sums behind `status`; see the port.
         """
-        rows = self.batches(job_id=job_id)
-        counted = [row for row in rows if row.superseded_by is None or row.status is Status.SUCCEEDED]
-        waiting = [row for row in rows if row.status in OPEN]
-        firsts = [row.batch_id_start for row in counted]
-        unfinished = [row.batch_id_start for row in counted if row.status is not Status.SUCCEEDED]
-        return JobCounts(
-            batches={status: n for status in Status if (n := sum(row.status is status for row in counted))},
-            open_items=sum(row.batch_count for row in counted if row.status in OPEN),
-            open_weight=total_weight(row.batch_weight for row in waiting),
-            first_unfinished=min(unfinished, default=None),
-            first=min(firsts, default=None),
-            late=sum(row.kind is Kind.LATE for row in counted),
-            done_items=sum(
-                row.batch_count for row in counted if row.status is Status.SUCCEEDED and row.kind is not Kind.REDO
-            ),
-        )
+        job_key = self._key_of(job_id)
+        if job_key is None:
+            return JobCounts(batches={})
+        weights = [row.batch_weight for row in self._batches(Where(job_key, (OPEN_BATCH,)))]
+        return delta_rows.counted(self._table.tallies(job_key), total_weight(weights))
+
+    def done_items(self, job_id: int) -> int:
+        """
+        Items of succeeded batches; see the port.
+        """
+        job_key = self._key_of(job_id)
+        tallies = [] if job_key is None else self._table.tallies(job_key)
+        return sum(one.items for one in tallies if one.status is Status.SUCCEEDED and one.kind is not Kind.REDO)
 
     def now(self) -> datetime:
         """
         The inventory's clock; see the port.
         """
         return self._clock.now()
+
+    def facts(self) -> StoreFacts:
+        """
+        What there is to be told of the table; see the port.
+        """
+        told = persistently(self._table.told)
+        return facts_of(told, self._table.location, self._table.engine, self._clock.allowed(self.default_lease))
 
     def maintain(self, engine: str | None = None) -> None:
         """

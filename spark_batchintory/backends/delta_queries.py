@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from .delta_rows import COLUMNS, JOB, OPEN_BATCH
+from .delta_rows import BATCHES, COLUMNS, JOB, OPEN_BATCH
 from .delta_table import Where
 
 Literal = Callable[[Any], str]
@@ -53,6 +53,18 @@ def select_standing(table: str, job_key: str, now: datetime, limit: int, literal
     return (
         f"SELECT {_NAMES} FROM (SELECT {_NAMES}, {place} FROM {table} WHERE {is_here} AND {is_due}) AS due "
         f"WHERE place <= {limit} OR status = 'running'"
+    )
+
+
+def select_tallies(table: str, job_key: str, literal: Literal) -> str:
+    """
+    The batches of a job counted, by what `delta_rows.Tally` tells apart.
+    """
+    alike = "status, kind, superseded_by IS NOT NULL"
+    return (
+        f"SELECT {alike} AS is_superseded, count(*) AS batches, sum(batch_count) AS items, "
+        f"min(batch_id_start) AS first FROM {table} "
+        f"WHERE {_condition(Where(job_key, BATCHES), literal)} GROUP BY {alike}"
     )
 
 

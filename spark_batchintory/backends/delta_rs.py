@@ -27,8 +27,8 @@ from ..errors import (
 )
 from ..retrying import persistently
 from .delta_clock import EPOCH
-from .delta_queries import select_beats, select_records, select_standing
-from .delta_rows import COLUMNS, JOB, OPEN_BATCH, PARTITIONED_BY, Record
+from .delta_queries import select_beats, select_records, select_standing, select_tallies
+from .delta_rows import COLUMNS, JOB, OPEN_BATCH, PARTITIONED_BY, Record, Tally
 from .delta_rs_text import literal
 from .delta_table import (
     CHANGED,
@@ -39,6 +39,7 @@ from .delta_table import (
     SETTLED,
     Replacement,
     TokenUsed,
+    Told,
     TurnWrite,
     Where,
     check_engine,
@@ -191,6 +192,13 @@ class RsDeltaTable:
         with self._newest() as table:
             return _selected(table, query)
 
+    def tallies(self, job_key: str) -> list[Tally]:
+        """
+        Batches counted; see the port.
+        """
+        with self._newest() as table:
+            return [Tally.of(list(row.values())) for row in _selected(table, select_tallies(_TABLE, job_key, literal))]
+
     def in_line(self, job_key: str) -> AbstractContextManager[None]:
         """
         On a local disk, wait for other processes of this machine; see the port.
@@ -277,13 +285,8 @@ class RsDeltaTable:
         """
         The date of a commit just written; see the port.
         """
-        from deltalake.fs import DeltaStorageHandler
-
         self.beat(CLOCK, 0, uuid.uuid4().hex, EPOCH)
-        table = self._found(f"{self.location}_beat")
-        store = DeltaStorageHandler.from_table(table._table)
-        (entry,) = store.get_file_info([f"_delta_log/{table.version():020}.json"])
-        return EPOCH + timedelta(microseconds=entry.mtime_ns // 1000)
+        return _committed_at(self._found(f"{self.location}_beat"))
 
     def compact(self, job_key: str | None = None) -> None:
         """
@@ -313,6 +316,19 @@ class RsDeltaTable:
         except (OSError, deltalake.exceptions.DeltaError) as error:
             raise InventoryUnavailable(f"tidying inventory {self.location!r}: {error}") from error
 
+    def told(self) -> Told | None:
+        """
+        Properties and newest commit; see the port.
+        """
+        table = self._found(self.location)
+        if table is None:
+            return None
+        with self._tidying():
+            newest = table.history(1)
+        writer = newest[0].get("timestamp") if newest else None
+        at = None if writer is None else EPOCH + timedelta(milliseconds=writer)
+        return Told(dict(table.metadata().configuration), _committed_at(table), at)
+
     def hand_over(self, engine: str) -> None:
         """
         Change the property; see the port.
@@ -333,6 +349,17 @@ class RsDeltaTable:
         Forget opened tables; see the port.
         """
         self._idle.clear()
+
+
+def _committed_at(table: Any) -> datetime:
+    """
+    When the newest commit was made, by the storage's clock.
+    """
+    from deltalake.fs import DeltaStorageHandler
+
+    store = DeltaStorageHandler.from_table(table._table)
+    (entry,) = store.get_file_info([f"_delta_log/{table.version():020}.json"])
+    return EPOCH + timedelta(microseconds=entry.mtime_ns // 1000)
 
 
 def _local_folder(location: str) -> Path | None:

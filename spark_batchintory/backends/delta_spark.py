@@ -24,8 +24,8 @@ from ..listing import listing_tasks
 from ..retrying import persistently
 from . import spark_errors
 from .delta_clock import EPOCH
-from .delta_queries import select_beats, select_records, select_standing
-from .delta_rows import COLUMNS, JOB, OPEN_BATCH, PARTITIONED_BY, Record
+from .delta_queries import select_beats, select_records, select_standing, select_tallies
+from .delta_rows import COLUMNS, JOB, OPEN_BATCH, PARTITIONED_BY, Record, Tally
 from .delta_table import (
     CHANGED,
     CLOCK,
@@ -34,6 +34,7 @@ from .delta_table import (
     SETTLED,
     Replacement,
     TokenUsed,
+    Told,
     TurnWrite,
     Where,
     checked_uuid,
@@ -171,6 +172,12 @@ class SparkDeltaTable:
         """
         return self._records(select_standing(self._name, job_key, now, limit, literal))
 
+    def tallies(self, job_key: str) -> list[Tally]:
+        """
+        Batches counted; see the port.
+        """
+        return [Tally.of(row) for row in self._run(select_tallies(self._name, job_key, literal), "counting batches")]
+
     def in_line(self, job_key: str) -> AbstractContextManager[None]:
         """
         Nobody waits; see the port.
@@ -277,6 +284,20 @@ class SparkDeltaTable:
         with listing_tasks(self.session, _VACUUM_TASKS):
             for statement in statements:
                 self._run(statement, f"tidying inventory {self.location!r}")
+
+    def told(self) -> Told | None:
+        """
+        Properties and newest commit; see the port. Who dates a commit, storage or writer, differs between tables.
+        """
+        properties = self._properties(self._name)
+        if properties is None:
+            return None
+        try:
+            newest = self.session.sql(f"DESCRIBE HISTORY {self._name} LIMIT 1").selectExpr("unix_micros(timestamp)")
+            rows = newest.collect()
+        except Exception as error:  # Spark's have no class in common; see spark_errors
+            raise spark_errors.translated(error, f"looking at inventory {self.location!r}") from error
+        return Told(properties, EPOCH + timedelta(microseconds=rows[0][0]) if rows else None)
 
     def hand_over(self, engine: str) -> None:
         """

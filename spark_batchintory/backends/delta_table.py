@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 from ..batch import Status
 from ..errors import ClaimConflict, ConfigurationError
+from ..facts import StoreFacts
 from ..inventory import Standing
 from ..lifecycle import CHANGING, OPEN
 from .delta_rows import (
@@ -28,6 +29,7 @@ from .delta_rows import (
     SCHEMA_VERSION,
     SKIPPED_BY,
     Record,
+    Tally,
 )
 
 Term = tuple[str, str, Any]
@@ -218,6 +220,43 @@ class TurnWrite:
     tokens: Sequence[str] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Told:
+    """
+    What a table says of itself: its properties, and when its newest commit was made.
+
+    `written_at` is the storage's date of it, `writer_at` that of the clock of whoever made it; None where not told.
+    """
+
+    properties: Mapping[str, str]
+    written_at: datetime | None = None
+    writer_at: datetime | None = None
+
+
+def facts_of(told: Told | None, location: str, engine: str, allowed: timedelta) -> StoreFacts:
+    """
+    The facts of the inventory at `location`, of which there is no table yet if nothing is `told`.
+    """
+    names, expected = {"inventory": location}, str(SCHEMA_VERSION)
+    system = f"Delta through {engine}"
+    if told is None:
+        return StoreFacts(system, names, [location], expected=expected, engine=engine)
+    return StoreFacts(
+        system=system,
+        tables=names,
+        is_foreign=_UUID not in told.properties,
+        version=told.properties.get(_VERSION),
+        expected=expected,
+        variables=told.properties,
+        wanted=_PROPERTIES,
+        written_at=told.written_at,
+        writer_at=told.writer_at,
+        allowed_skew=allowed,
+        engine=engine,
+        written_by=told.properties.get(ENGINE_PROPERTY),
+    )
+
+
 class DeltaTable(Protocol):
     """
     The table of one inventory, and its companion for beats.
@@ -270,6 +309,11 @@ class DeltaTable(Protocol):
         The job's record, and of each status the `limit` open batches that are due longest; one look for all.
         """
 
+    def tallies(self, job_key: str) -> list[Tally]:
+        """
+        The batches of a job, counted.
+        """
+
     def in_line(self, job_key: str) -> AbstractContextManager[None]:
         """
         Wait for other processes that are at a turn of the job, for a while and where that is cheap: it saves tries.
@@ -314,6 +358,11 @@ class DeltaTable(Protocol):
     def forget(self, now: datetime) -> None:
         """
         Let go of beats of leases that were over long ago, and, where the engine can, of files that are needed no more.
+        """
+
+    def told(self) -> Told | None:
+        """
+        What the table says of itself; None if there is none. Makes and writes nothing.
         """
 
     def hand_over(self, engine: str) -> None:

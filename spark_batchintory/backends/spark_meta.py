@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from ..batch import Bounds, Item
 from ..connections import path_as_table
 from ..errors import ConfigurationError, ItemError
+from ..facts import MetaFacts
 from ..meta import IF_A_FRAME, Horizon, MetaTable, Span, is_column, usable
 from ..retrying import persistently
 from ..uids import UidSet
@@ -230,6 +231,14 @@ class SparkMeta:
         from .spark_files import SparkFileTable
 
         return SparkFileTable(name, self._session)
+
+    def facts(self, table: MetaTable) -> MetaFacts:
+        """
+        What there is to be told of the table: Spark has no indexes; see the port.
+        """
+        self._check_columns(table)
+        kind = "table in Spark" if self.version(table) is None else "Delta table"
+        return MetaFacts(kind, obstacle=_NOTHING_KNOWN.evidence["why"])
 
     def close(self) -> None:
         """

@@ -11,18 +11,21 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from ..ancestor import AncestorStore
 from ..batch import AttemptRow, BatchRow, GapRow, JobKey, JobRow, Status
 from ..errors import ConfigurationError
+from ..facts import StoreFacts
 from ..inventory import Decide, JobCounts, Outline, Published, Standing, Written
-from ..lifecycle import OPEN
 from ..retrying import persistently
 from ..uids import HIGHEST, LOWEST
 from ..weights import total_weight
+from . import sql_facts
 from .job_names import check_names
+from .sql_counts import counted
 from .sql_engine import Database
 from .sql_making import Making
 from .sql_rows import SqlTurn, attempt_row, batch_row, gap_row, job_row, outline, published_row
@@ -185,9 +188,19 @@ class SqlInventory:
         """
         Batches around a uid; see the port.
         """
-        wanted = {"meta_table": meta_table, "uid_from": uid, "uid_to": uid}
-        rows = self._read(f"looking for uid {uid}", self._statements.touching, **wanted)
-        return [batch_row(row) for row in rows]
+        jobs = [job for job in self.jobs() if job.meta_table == meta_table]
+        return sorted((row for job in jobs for row in self._around(job, uid)), key=lambda row: row.id)
+
+    def _around(self, job: JobRow, uid: int) -> Sequence[BatchRow]:
+        """
+        The batches of one job around a uid, by look-ups in order of uid: the history of a job may be a million ranges.
+        """
+        tile = self.tiles(job.id, None if uid == LOWEST else uid - 1, 1)
+        rows = [*tile, *self.beside(job.id, uid, uid, job.widest_beside)]
+        # A redo repeats uids of a batch that was found already, so it begins no lower than that.
+        widest = max((uid - row.batch_id_start for row in rows), default=0)
+        rows += self.redos(job.id, uid, uid, max(widest, 0))
+        return [row for row in rows if row.batch_id_start <= uid <= row.batch_id_end]
 
     def tiles(self, job_id: int, after: int | None, limit: int) -> Sequence[BatchRow]:
         """
@@ -241,18 +254,14 @@ class SqlInventory:
         """
         rows = self._read("counting batches", self._statements.counts(), job_id=job_id)
         weights = self._read("adding up open batches", self._statements.open_weights(), job_id=job_id)
-        by_status = {Status(status): (int(batches), int(items), first) for status, _, batches, items, first, _ in rows}
-        return JobCounts(
-            done_items=sum(int(row[-1]) for row in rows if row[0] == Status.SUCCEEDED.value),
-            late=sum(int(late) for _, late, *_ in rows),
-            batches={status: batches for status, (batches, _, _) in by_status.items()},
-            open_items=sum(items for status, (_, items, _) in by_status.items() if status in OPEN),
-            open_weight=total_weight(weight for (weight,) in weights),
-            first=min((first for _, _, first in by_status.values()), default=None),
-            first_unfinished=min(
-                (first for status, (_, _, first) in by_status.items() if status is not Status.SUCCEEDED), default=None
-            ),
-        )
+        return counted(rows, total_weight(weight for (weight,) in weights))
+
+    def done_items(self, job_id: int) -> int:
+        """
+        Items of succeeded batches; see the port.
+        """
+        ((items,),) = self._read("adding up what is done", self._statements.done_items(), job_id=job_id)
+        return int(items)
 
     def now(self) -> datetime:
         """
@@ -262,6 +271,20 @@ class SqlInventory:
             return self._clock()
         now: datetime = self._read("reading the clock", self._statements.now)[0][0]
         return now
+
+    def facts(self) -> StoreFacts:
+        """
+        What there is to be told of the store; see the port. Makes nothing, not even the file.
+        """
+        file = sql_facts.file_of(self.database)
+        if file is not None and not file.exists():
+            words = ("about", "job", "attempt", "publication", "gap", "act")
+            return sql_facts.unmade({"inventory": self._table_name} | {w: f"{self._table_name}_{w}" for w in words})
+
+        with self.database.reading("opening the inventory"):
+            pass  # makes the engine, and says in our words if it cannot connect; at once, since somebody waits to know
+        found = sql_facts.store_facts(self.database, self._tables)
+        return found if self._clock is None else replace(found, now=self._clock())
 
     def maintain(self, engine: str | None = None) -> None:
         """

@@ -17,12 +17,14 @@ import sqlalchemy as sa
 
 from ..batch import Bounds, Item
 from ..errors import BatchintoryError, ConfigurationError, ItemError
+from ..facts import MetaFacts
 from ..meta import IF_A_FRAME, Horizon, MetaTable, Span, usable
 from ..retrying import persistently
 from ..uids import UidSet
 from ..weights import ExactWeight, exact_weight
 from .filter_text import refuse_other_kind, refuse_unbalanced
 from .sql_engine import Database
+from .sql_facts import file_of, meta_facts
 from .sql_horizon import horizon
 from .sql_running import Statement, Transaction
 from .sql_spans import UidSpans
@@ -163,6 +165,18 @@ class SqlMeta:
         from .sql_files import SqlFileTable
 
         return SqlFileTable(self.database, name)
+
+    def facts(self, table: MetaTable) -> MetaFacts:
+        """
+        What there is to be told of the table; see the port.
+        """
+        file = file_of(self.database)
+        if file is not None and not file.exists():
+            raise ConfigurationError(f"there is no meta table {table.name!r}: there is no file {file}")
+        place = self._place(table)
+        told = self.horizon(table, [])
+        obstacle = None if told.over is not None else str(told.evidence.get("obstacle", "it does not say"))
+        return persistently(lambda: meta_facts(self.database, place, table.cols.uid, table.cols.item, obstacle))
 
     def close(self) -> None:
         """

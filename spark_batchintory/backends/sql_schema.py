@@ -122,7 +122,7 @@ class ColumnTypes:
     time: sa.types.TypeEngine[datetime]
     table: dict[str, Any]
     ids_never_again: dict[str, Any]
-    only_due: dict[str, Any]
+    only_unfinished: dict[str, Any]
     only_beside: dict[str, Any]
     only_open: dict[str, Any]
 
@@ -133,12 +133,12 @@ def column_types(dialect: sa.Dialect) -> ColumnTypes:
     """
     if dialect.name not in ("mysql", "mariadb"):
         partial = f"{dialect.name}_where"
-        only_due = {partial: sa.text("due_at IS NOT NULL")}
+        only_unfinished = {partial: sa.text("status <> 'succeeded'")}
         only_beside = {partial: sa.text("range_lo IS NULL")}
         only_open = {partial: sa.text("closed IS NULL")}
         never_again = {"sqlite_autoincrement": True} if dialect.name == "sqlite" else {}
         return ColumnTypes(
-            sa.String(NAME_LENGTH), sa.Text(), sa.DateTime(), {}, never_again, only_due, only_beside, only_open
+            sa.String(NAME_LENGTH), sa.Text(), sa.DateTime(), {}, never_again, only_unfinished, only_beside, only_open
         )
     from sqlalchemy.dialects import mysql  # brings asyncio along, which other databases need not pay for
 
@@ -187,14 +187,14 @@ def _inventory(name: str, metadata: sa.MetaData, types: ColumnTypes) -> sa.Table
         sa.Index(f"{name}_range", "job_id", "range_lo", unique=True),
         sa.Index(f"{name}_claim", "job_id", "claim_number", unique=True),
         sa.Index(f"{name}_token", "token", unique=True),
-        # Serving: the longest-waiting batch of each status, whatever the history.
-        # Finished batches leave it, where the database has partial indexes.
+        # Serving and counting: the longest-waiting batch of each status, and how many there are of each, whatever the
+        # history. Batches that succeeded leave it, where the database has partial indexes.
         sa.Index(
-            f"{name}_due",
+            f"{name}_unfinished",
             "job_id",
             "status",
             "due_at",
-            **types.only_due,
+            **types.only_unfinished,
         ),
         # What lies beside the ranges: late items and redos.
         # (`range_lo`, which is NULL there, is in it so that no planner takes the index of the ranges instead.)

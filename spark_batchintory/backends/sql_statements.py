@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from ..batch import AttemptRow, BatchRow, JobRow, Kind, Status
 from ..inventory import Outline
 from ..lifecycle import SERVED
+from . import sql_counts
 from .sql_engine import Database
 from .sql_running import Statement
 from .sql_schema import Tables
@@ -157,14 +158,6 @@ class Statements:
             sa.select(sa.literal_column("1"))
             .where(*self._is_due([sa.literal_column(f"'{status.value}'") for status in SERVED]))
             .limit(sa.literal_column("1"))
-        )
-        self.touching = self._statement(
-            select.where(
-                batch.c.meta_table == sa.bindparam("meta_table", type_=batch.c.meta_table.type),
-                batch.c.batch_id_start <= sa.bindparam("uid_from", type_=batch.c.batch_id_start.type),
-                batch.c.batch_id_end >= sa.bindparam("uid_to", type_=batch.c.batch_id_end.type),
-            ).order_by(batch.c.id),
-            columns,
         )
 
     def _read_ranges(self) -> None:
@@ -314,6 +307,7 @@ class Statements:
             batch.c.job_id == sa.bindparam("job_id", type_=batch.c.job_id.type),
             batch.c.status.in_(statuses),
             batch.c.due_at <= sa.bindparam("now", type_=batch.c.due_at.type),
+            *([sql_counts.is_unfinished(self._tables.inventory)] if self._database.is_sqlite else []),
         ]
 
     def _longest_waiting(self, status: Status, rank: int) -> Any:
@@ -414,30 +408,16 @@ class Statements:
 
     def counts(self) -> Statement:
         """
-        Number, items and weight of a job's batches by status, and the smallest first uid of each.
-
-        A batch that did not succeed and was redone is no longer what became of its items.
+        The numbers behind `status`; see `sql_counts`.
         """
-        batch = self._tables.inventory
-        counts = sa.or_(
-            batch.c.superseded_by.is_(None), batch.c.status == sa.literal_column(f"'{Status.SUCCEEDED.value}'")
-        )
-        columns = [
-            batch.c.status,
-            sa.func.sum(sa.case((batch.c.kind == sa.literal_column(f"'{Kind.LATE.value}'"), 1), else_=0)).label("late"),
-            sa.func.count().label("batches"),
-            sa.func.sum(batch.c.batch_count).label("items"),
-            sa.func.min(batch.c.batch_id_start).label("first"),
-            sa.func.sum(
-                sa.case((batch.c.kind == sa.literal_column(f"'{Kind.REDO.value}'"), 0), else_=batch.c.batch_count)
-            ).label("own_items"),
-        ]
-        query = (
-            sa.select(*columns)
-            .where(batch.c.job_id == sa.bindparam("job_id", type_=batch.c.job_id.type), counts)
-            .group_by(batch.c.status)
-        )
-        return self._statement(query, columns)
+        names: list[Any] = [sa.column(name) for name in sql_counts.COUNTED]
+        return self._kept(("counts",), lambda: self._statement(sql_counts.counts(self._tables), names))
+
+    def done_items(self) -> Statement:
+        """
+        Items of succeeded batches; see `sql_counts`.
+        """
+        return self._statement(sql_counts.done_items(self._tables))
 
     def open_weights(self) -> Statement:
         """
@@ -448,6 +428,7 @@ class Statements:
         query = sa.select(*columns).where(
             batch.c.job_id == sa.bindparam("job_id", type_=batch.c.job_id.type),
             batch.c.status.in_([sa.literal_column(f"'{status.value}'") for status in SERVED]),
+            sql_counts.is_unfinished(self._tables.inventory),
         )
         return self._statement(query, columns)
 

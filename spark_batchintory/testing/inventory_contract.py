@@ -29,6 +29,7 @@ import pytest
 from spark_batchintory.errors import ConfigurationError
 from spark_batchintory.inventory import InventoryBackend
 from spark_batchintory.testing.clock import SteppedClock
+from spark_batchintory.testing.inventory_facts import FactsContract
 from spark_batchintory.testing.inventory_gaps import GapsContract
 from spark_batchintory.testing.inventory_looking import LookingContract
 from spark_batchintory.testing.inventory_names import NamesContract
@@ -139,6 +140,7 @@ class InventoryContract(
     ServingContract,
     ValuesContract,
     LookingContract,
+    FactsContract,
     GapsContract,
     RangesContract,
     BulkContract,

@@ -8,7 +8,7 @@ from decimal import Decimal
 
 import pytest
 
-from spark_batchintory.batch import JobKey, Status
+from spark_batchintory.batch import JobKey, Kind, Status
 from spark_batchintory.inventory import InventoryBackend, JobCounts, Outline
 from spark_batchintory.testing.clock import SteppedClock
 from spark_batchintory.testing.steps import (
@@ -215,8 +215,25 @@ class LookingContract:
         row = claim(inventory)
         succeed(inventory, row)
 
-        done = JobCounts(batches={Status.SUCCEEDED: 1}, first=row.batch_id_start, done_items=row.batch_count)
-        assert inventory.counts(row.job_id) == done
+        assert inventory.counts(row.job_id) == JobCounts(batches={Status.SUCCEEDED: 1}, first=row.batch_id_start)
+
+    def test_done_items(self, inventory: InventoryBackend) -> None:
+        """
+        Interface: items of the job's batches that succeeded, whatever their kind; what a redo repeats is counted once.
+        """
+        assert inventory.done_items(1) == 0
+        rows = [claim(inventory) for _ in range(3)]
+        (late,) = queue(inventory)
+        for row in rows[:2]:
+            succeed(inventory, row)
+        for batch, kind in ((take_over(inventory, late), Kind.LATE), (claim(inventory, OTHER), Kind.RANGE)):
+            succeed(inventory, batch)
+            assert batch.kind is kind
+        (redo,) = queue(inventory, kind=Kind.REDO)
+        succeed(inventory, take_over(inventory, redo))
+
+        assert inventory.done_items(rows[0].job_id) == 15
+        assert type(inventory.done_items(rows[0].job_id)) is int
 
     def test_readers_see_what_is_committed(
         self, inventory: InventoryBackend, another: InventoryBackend, raw: RawStore

@@ -19,6 +19,7 @@ from spark_batchintory.batch import BatchRow, JobKey, Kind, Status
 from spark_batchintory.errors import LeaseLost
 from spark_batchintory.inventory import Change, InventoryBackend, Publication, Step, Turn, Written
 from spark_batchintory.retrying import persistently
+from spark_batchintory.uids import HIGHEST
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -128,7 +129,9 @@ def queue(inventory: InventoryBackend, key: JobKey = JOB, count: int = 1, **fiel
     waiting |= {"range_lo": None, "claim_number": None, **fields}
 
     def decide(turn: Turn) -> Step:
-        return Step(inserts=[new_batch(turn, 1, 5, **({"due_at": turn.now} | waiting)) for _ in range(count)])
+        rows = [new_batch(turn, 1, 5, **({"due_at": turn.now} | waiting)) for _ in range(count)]
+        widest = min(max(row.batch_id_end - row.batch_id_start for row in rows), HIGHEST)
+        return Step(inserts=rows, job=replace(turn.job, widest_beside=max(turn.job.widest_beside, widest)))
 
     return inserted(inventory.transact(key, decide))
 
