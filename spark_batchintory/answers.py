@@ -21,7 +21,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from datetime import datetime, timezone
 from decimal import Decimal
 from enum import Enum
@@ -33,6 +33,8 @@ from spark_batchintory.weights import ExactWeight, weight_text
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+    from spark_batchintory.at_work import Work
 
 Row = TypeVar("Row", covariant=True)
 
@@ -67,6 +69,8 @@ class Column:
 class JobStatus:
     """
     How far one job has come; None where the meta table had to be asked and could not be.
+
+    `work` is who is at work on it and how fast it goes, which `to_dicts` shows as columns of their own.
     """
 
     job: str
@@ -85,6 +89,8 @@ class JobStatus:
     dead: int
     late: int
     paused: bool
+    cancelled: int = 0
+    work: Work | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -296,6 +302,20 @@ def gaps_answer(rows: Iterable[GapRow], notes: Iterable[str] = ()) -> Answer[Gap
     return Answer(tuple(rows), _GAPS, tuple(notes))
 
 
+def _of_work(path: str) -> Callable[[Any], Any]:
+    """
+    Takes a value from what goes on in a job; None where a part of the way is missing.
+    """
+
+    def read(row: JobStatus) -> Any:
+        value: Any = row.work
+        for name in path.split("."):
+            value = None if value is None else getattr(value, name)
+        return value
+
+    return read
+
+
 def columns(ddl: str, detail: str = "") -> tuple[Column, ...]:
     """
     Columns from ``name TYPE, …``; those named in `detail` are left out of printed tables.
@@ -304,10 +324,27 @@ def columns(ddl: str, detail: str = "") -> tuple[Column, ...]:
     return tuple(Column(name, kind, attrgetter(name), name in detail.split()) for name, kind in pairs)
 
 
-_STATUS = columns(
-    "job STRING, meta_table STRING, head BIGINT, frontier BIGINT, watermark BIGINT, unclaimed_items BIGINT, "
-    "unclaimed_weight DOUBLE, backlog_items BIGINT, backlog_weight DOUBLE, queued BIGINT, running BIGINT, "
-    "succeeded BIGINT, failed BIGINT, dead BIGINT, late BIGINT, paused BOOLEAN"
+_STATUS = (
+    *columns(
+        "job STRING, meta_table STRING, head BIGINT, frontier BIGINT, watermark BIGINT, unclaimed_items BIGINT, "
+        "unclaimed_weight DOUBLE, backlog_items BIGINT, backlog_weight DOUBLE, queued BIGINT, running BIGINT, "
+        "succeeded BIGINT, failed BIGINT, dead BIGINT, late BIGINT, paused BOOLEAN, cancelled BIGINT",
+        detail="cancelled",
+    ),
+    *(
+        Column(name, kind, _of_work(path), detail=True)
+        for name, kind, path in (
+            ("due", "BIGINT", "due"),
+            ("next_due", "TIMESTAMP", "next_due"),
+            ("leases", "STRING", "leases"),
+            ("leases_over", "BIGINT", "lost"),
+            ("items_per_hour", "DOUBLE", "pace.items_per_hour"),
+            ("weight_per_hour", "DOUBLE", "pace.weight_per_hour"),
+            ("seconds_left", "DOUBLE", "seconds_left"),
+            ("eta", "TIMESTAMP", "eta"),
+            ("eta_basis", "STRING", "basis"),
+        )
+    ),
 )
 _PLAN = (
     *columns("batch_id_start BIGINT, batch_id_end BIGINT"),
@@ -354,6 +391,8 @@ def _json_value(value: Any) -> Any:
         return _json_number(value)
     if isinstance(value, Mapping):
         return {str(key): _json_value(part) for key, part in value.items()}
+    if is_dataclass(value):
+        return {part.name: _json_value(getattr(value, part.name)) for part in fields(value)}
     return [_json_value(part) for part in value] if isinstance(value, Iterable) else str(value)
 
 

@@ -65,7 +65,8 @@ class Published:
     """
     A publication with what a downstream job needs of its batch.
 
-    `superseded_by` is the number of the publication that replaced it; None if none did.
+    `superseded_by` is the number of the publication that replaced it; None if none did. `started` is when the attempt
+    began that was published, and `items` how many the batch holds.
     """
 
     number: int
@@ -75,6 +76,8 @@ class Published:
     published_at: datetime
     replaces: Sequence[int] = ()
     superseded_by: int | None = None
+    started: datetime | None = None
+    items: int = 0
 
 
 class Outline(NamedTuple):

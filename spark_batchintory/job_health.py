@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from .at_work import told
 from .batch import BatchRow, JobRow, Kind, Status
 from .call import lease_of
 from .diagnosing import HINT, OK, PROBLEM, Check
@@ -144,17 +145,3 @@ def _batches(rows: Sequence[BatchRow]) -> str:
     ids = ", ".join(str(row.id) for row in rows[:_SHOWN])
     more = f" and {len(rows) - _SHOWN} more" if len(rows) > _SHOWN else ""
     return f"batches {ids}{more}" if len(rows) > 1 else f"batch {ids}"
-
-
-def told(time: timedelta) -> str:
-    """
-    A time for people, in the largest unit of which there are two.
-
-    >>> told(timedelta(seconds=90)), told(timedelta(minutes=90)), told(timedelta(hours=47)), told(timedelta(days=3))
-    ('90 s', '90 min', '47 h', '3 days')
-    """
-    seconds = time.total_seconds()
-    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.0f} {unit}"
-    return f"{seconds:,.0f} s"

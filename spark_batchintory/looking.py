@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import TypeVar
 
 from spark_batchintory import progress
@@ -25,6 +26,7 @@ from spark_batchintory.answers import (
     status_answer,
     trace_answer,
 )
+from spark_batchintory.at_work import sentences, work
 from spark_batchintory.batch import AttemptRow, BatchRow, Bounds, GapRow, JobRow, Status
 from spark_batchintory.errors import BatchintoryError, ConfigurationError, InventoryUnavailable
 from spark_batchintory.inventory import InventoryBackend, JobCounts
@@ -37,6 +39,9 @@ T = TypeVar("T")
 
 _PAGE = 1000
 
+_FEW = 3
+"""Jobs whose running batches are named one by one."""
+
 
 def status(backend: InventoryBackend, meta: MetaBackend | None, job: str | None = None) -> Answer[JobStatus]:
     """
@@ -44,11 +49,18 @@ def status(backend: InventoryBackend, meta: MetaBackend | None, job: str | None 
 
     What is unclaimed ends at the `batch_id_max` of the job's newest range, so that a backfill is not measured by what
     lies above it. `late` counts the batches of late items that were found so far, whatever became of them.
+
+    Notes say who is at work, what is due, and how fast it goes (`at_work`, `pace`): of few jobs one by one, of many in
+    brief.
     """
     jobs = backend.jobs() if job is None else jobs_named(backend, job)
-    questions = _Questions(meta)
-    rows = [_job_status(backend, questions, row) for row in jobs]
-    return status_answer(rows, questions.notes if rows else (no_job(backend, job),))
+    if not jobs:
+        return status_answer((), (no_job(backend, job),))
+    questions, now = _Questions(meta), backend.now()
+    rows = [_job_status(backend, questions, row, now) for row in jobs]
+    is_brief = len(rows) > _FEW
+    told = [line for row in rows if row.work is not None for line in sentences(row.job, row.work, is_brief=is_brief)]
+    return status_answer(rows, (*questions.notes, *told))
 
 
 def batches(
@@ -258,9 +270,10 @@ def _meta_table(job: JobRow) -> MetaTable:
     return MetaTable(job.meta_table, MetaColumns.of(job.meta_columns), job.meta_filter)
 
 
-def _job_status(backend: InventoryBackend, questions: _Questions, job: JobRow) -> JobStatus:
+def _job_status(backend: InventoryBackend, questions: _Questions, job: JobRow, now: datetime) -> JobStatus:
     counts = backend.counts(job.id)
     head, items, weight = _unclaimed(backend, questions, job)
+    left = _whole(progress.backlog(items, counts.open_items)), progress.backlog(weight, counts.open_weight)
     return JobStatus(
         job=job.job,
         meta_table=job.meta_table,
@@ -269,15 +282,16 @@ def _job_status(backend: InventoryBackend, questions: _Questions, job: JobRow) -
         watermark=_watermark(job, counts),
         unclaimed_items=items,
         unclaimed_weight=weight,
-        backlog_items=_whole(progress.backlog(items, counts.open_items)),
-        backlog_weight=progress.backlog(weight, counts.open_weight),
+        backlog_items=left[0],
+        backlog_weight=left[1],
         late=counts.late,
         paused=job.paused,
+        work=work(backend, job, now, *left),
         **{state: counts.batches.get(Status(state), 0) for state in _COUNTED},
     )
 
 
-_COUNTED = ("queued", "running", "succeeded", "failed", "dead")
+_COUNTED = ("queued", "running", "succeeded", "failed", "dead", "cancelled")
 
 
 def _whole(items: ExactWeight | None) -> int | None:

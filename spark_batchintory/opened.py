@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import claiming, completion, processing
 from .arguments import bound, meta_table_of
-from .batch import Oversize, PlannedBatch
+from .batch import Oversize
 from .call import Call, checked_call, duration
 from .control import Control
 from .errors import ConfigurationError
@@ -36,7 +36,7 @@ from .upstream import Upstream
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
-    from .answers import Answer
+    from .forecast import Plan
 
 log = logging.getLogger("spark_batchintory")
 
@@ -245,17 +245,18 @@ class Inventory(Overview, Control):
         with self._holding:
             return [batch for _, batch in sorted(self._held.items())]
 
-    def plan(self, job: str, *args: Any, batches: int = 10, **kwargs: Any) -> Answer[PlannedBatch]:
+    def plan(self, job: str, *args: Any, batches: int = 10, **kwargs: Any) -> Plan:
         """
         The next new ranges that `acquire_batch` with these arguments would claim, at most `batches`; writes nothing.
 
-        Each can be read as a batch can: ``spark.read.batchintory(inventory.plan(job, …)[0])``.
+        Each can be read as a batch can: ``spark.read.batchintory(inventory.plan(job, …)[0])``. How many there will be
+        in all is its `total`, and a note; `Plan.is_exact` says whether that is counted, or estimated by weight.
         """
-        from .answers import plan_answer
+        from . import forecast
 
         call = _bound_call(self, job, *args, **kwargs)
         self._prepare()
-        return plan_answer(claiming.plan(self.backend, self.meta, call, batches) if call is not None else [])
+        return forecast.plan(self.backend, self.meta, call, batches) if call is not None else forecast.no_plan()
 
     @property
     def identity(self) -> str:

@@ -7,12 +7,16 @@ from __future__ import annotations
 import json
 import shutil
 import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import typer
 
 from spark_batchintory.answers import Answer, is_number, printable
 from spark_batchintory.masking import mask
+
+_BESIDE = 4
+"""Pairs of name and value that one line of a record holds at most."""
 
 NOTHING = 3
 """Exit code when there was nothing to do, or nothing was found."""
@@ -53,9 +57,14 @@ def _draw(answer: Answer[Any]) -> None:
         console.print(table)
         return
     for row in rows:
-        record = Table("", Column("", overflow="fold"), box=None, show_header=False, pad_edge=False)
-        for column, text in zip(columns, row, strict=True):
-            record.add_row(Text(column.name, "bold"), Text(text))
+        pairs = [(column.name, text) for column, text in zip(columns, row, strict=True)]
+        beside = max(1, min(_BESIDE, console.width // _pair_width(rows, columns)))
+        height = -(-len(pairs) // beside)
+        shape = [Column("", overflow="fold" if at % 2 else "ellipsis") for at in range(2 * beside)]
+        record = Table(*shape, box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
+        for line in range(height):
+            cells = [(Text(name, "bold"), Text(text)) for name, text in pairs[line::height]]
+            record.add_row(*(cell for pair in cells for cell in pair))
         console.print(record, "")
 
 
@@ -64,6 +73,13 @@ def strip_width() -> int:
     Characters of a line: of the terminal, or as many as a page takes.
     """
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else 80
+
+
+def _pair_width(rows: Sequence[Sequence[str]], columns: Sequence[Any]) -> int:
+    """
+    What a name and its value take in a record, with the space after each.
+    """
+    return max(len(column.name) for column in columns) + max(len(text) for row in rows for text in row) + 4
 
 
 def tell(text: str) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -88,7 +89,8 @@ class TestVerbs:
         (row,) = rows("status")
 
         assert (row["job"], row["head"], row["watermark"], row["running"], row["failed"]) == ("bronze", 10, 3, 1, 1)
-        assert rows("status", "bronze") == [row]
+        (again,) = rows("status", "bronze")
+        assert {name for name in row if again[name] != row[name]} <= {"eta", "seconds_left"}
 
     def test_batches(self, begun):
         """
@@ -457,7 +459,7 @@ class TestOutput:
         wide, narrow = on_terminal("trace", "--uid", "5", columns=200), on_terminal("status", columns=60)
 
         assert "[red]5[/red].json" in wide
-        assert any("backlog_items" in line and line.split()[-1] == "7" for line in narrow.splitlines())
+        assert re.search(r"backlog_items\S*\s+7\b", narrow)
 
     def test_reads_settings_from_a_file(self, begun, tmp_path):
         """

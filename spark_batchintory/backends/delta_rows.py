@@ -336,6 +336,8 @@ def published(record: Record) -> Published:
         row.processing_end,
         row.replaces,
         row.superseded_by,
+        row.processing_start,
+        row.batch_count,
     )
 
 

@@ -149,7 +149,10 @@ class SqlInventory:
         Batches in order of id; see the port.
         """
         query = self._statements.batches(
-            by_job=job_id is not None, by_status=status is not None, limited=limit is not None
+            by_job=job_id is not None,
+            by_status=status is not None,
+            is_unfinished=status not in (None, Status.SUCCEEDED),
+            limited=limit is not None,
         )
         wanted = {"job_id": job_id, "status": status and status.value, "size": limit}
         rows = self._read("reading batches", query, **wanted)

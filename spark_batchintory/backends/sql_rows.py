@@ -109,5 +109,5 @@ def published_row(values: Sequence[Any]) -> Published:
     """
     A publication joined with its batch.
     """
-    number, batch_id, result, weight, published_at, replaces, superseded_by = values
-    return Published(number, batch_id, result, weight, published_at, replaces or (), superseded_by)
+    number, batch_id, result, weight, published_at, replaces, *rest = values
+    return Published(number, batch_id, result, weight, published_at, replaces or (), *rest)

@@ -207,6 +207,8 @@ class Statements:
             publication.c.published_at,
             publication.c.replaces,
             batch.c.superseded_by,
+            batch.c.processing_start,
+            batch.c.batch_count,
         ]
         self.published = self._statement(
             sa.select(*shown)
@@ -369,7 +371,7 @@ class Statements:
             update.values({name: sa.bindparam(f"new_{name}", type_=job.c[name].type) for name in columns})
         )
 
-    def batches(self, *, by_job: bool, by_status: bool, limited: bool) -> Statement:
+    def batches(self, *, by_job: bool, by_status: bool, is_unfinished: bool, limited: bool) -> Statement:
         """
         The query behind `SqlInventory.batches` for these conditions.
         """
@@ -380,6 +382,8 @@ class Statements:
             query = query.where(batch.c.job_id == sa.bindparam("job_id", type_=batch.c.job_id.type))
         if by_status:
             query = query.where(batch.c.status == sa.bindparam("status", type_=batch.c.status.type))
+        if is_unfinished:
+            query = query.where(sql_counts.is_unfinished(batch))
         if limited:
             query = query.limit(sa.bindparam("size", type_=sa.Integer))
         return self._statement(query, columns)

@@ -44,7 +44,17 @@ class PublishedContract:
         ):
             clock.advance(MINUTE)
             succeed(inventory, row, result=result)
-            expected.append(Published(number, row.id, result, row.batch_weight, clock()))
+            expected.append(
+                Published(
+                    number,
+                    row.id,
+                    result,
+                    row.batch_weight,
+                    clock(),
+                    started=row.processing_start,
+                    items=row.batch_count,
+                )
+            )
 
         assert list(another.published(rows[0].job_id, None, None, None)) == expected
         assert list(another.published(10**9, None, None, None)) == []
