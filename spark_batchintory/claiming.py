@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from . import gaps, lifecycle
+from . import gaps, lifecycle, transitions
 from .batch import BatchRow, Bounds, Item, JobRow, Kind, PlannedBatch, Status
 from .call import Call, lease_of
 from .ending import end, failing, giving_back, looked_up
@@ -92,6 +92,8 @@ def claim(
         acquisition = _Acquisition(meta, call, shared, prefetch)
         found = persistently(functools.partial(_turn, backend, acquisition))
         if found:
+            for row in found:
+                transitions.acquired(row, acquisition.served)
             items = acquisition.items or [_pinned_items(backend, meta, row, call.table.frame) for row in found]
             if acquisition.look_is_due:
                 _tend_in_passing(backend, meta, call, acquisition.window_is_due)
@@ -119,7 +121,11 @@ def _turn(backend: InventoryBackend, acquisition: _Acquisition) -> Sequence[Batc
         return found  # a COMMIT may arrive after we looked
     acquisition.look_ahead(backend)
     try:
-        return acquisition.taken(backend.transact(acquisition.call.key, acquisition.decide))
+        written = backend.transact(acquisition.call.key, acquisition.decide)
+        for change in written.step.changes:
+            if change.after.status is Status.DEAD:
+                transitions.ended(change.after)
+        return acquisition.taken(written)
     except CommitUnknown as error:
         log.warning("the reply to a claim of %s was lost; looking it up", acquisition.call.key)
         acquisition.is_in_doubt = True
@@ -180,6 +186,7 @@ class _Acquisition:
         self.call = call
         self.tokens = [uuid.uuid4().hex for _ in range(prefetch)]
         self.retaken: BatchRow | None = None
+        self.served: BatchRow | None = None
         self.items: Sequence[Sequence[Item]] | None = None
         self.goes_on = False
         self.look_is_due = False
@@ -203,7 +210,7 @@ class _Acquisition:
         """
         What this worker does in its turn.
         """
-        self.retaken, self.items, self.goes_on = None, None, False
+        self.retaken, self.served, self.items, self.goes_on = None, None, None, False
         self.is_paused = turn.job.paused
         if self.is_paused:
             log.info("%s is paused", self.call.key)
@@ -217,7 +224,6 @@ class _Acquisition:
             dead = lifecycle.lost(row, now=turn.now) if row.status is Status.RUNNING else None
             if dead is None:
                 return self._serve(row, killed, job, turn)
-            log.error("batch %s of %s is dead: its lease ran out %s times", row.id, self.call.key, dead.losses)
             killed.append(Change(row, dead))
         self.goes_on = bool(killed)
         return self._new_range(killed, job, turn)
@@ -232,6 +238,7 @@ class _Acquisition:
         return [replace(row, id=given) for row, given in new if row.status is Status.RUNNING]
 
     def _serve(self, row: BatchRow, killed: list[Change], job: JobRow, turn: Turn) -> Step:
+        self.served = row
         self.retaken = lifecycle.retaken(
             row,
             now=turn.now,

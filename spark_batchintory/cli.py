@@ -23,6 +23,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from enum import Enum
 from pathlib import Path
@@ -452,12 +453,26 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):
             # A file name that the terminal cannot spell is shown escaped; it must not end the command.
             stream.reconfigure(errors="backslashreplace")
+    _leave_out_other_verbs(sys.argv[1:])
     try:
         app(prog_name="spark-batchintory")
     except Exception as error:  # whatever is left
         # Not ours, so no fault of the caller: told in one line all the same, since a traceback may quote anything.
         tell(f"unexpected {type(error).__name__}: {error}")
         sys.exit(1)
+
+
+def _leave_out_other_verbs(arguments: Sequence[str]) -> None:
+    """
+    Keep only the verb that is called, if it comes first: to build all of them takes as long as to answer.
+    """
+    verb = arguments[0].replace("_", "-") if arguments else ""
+    wanted = [one for one in app.registered_commands if one.callback and _name(one.callback) == verb]
+    app.registered_commands = wanted or app.registered_commands
+
+
+def _name(callback: Callable[..., Any]) -> str:
+    return callback.__name__.replace("_", "-")
 
 
 def _opened() -> Inventory:

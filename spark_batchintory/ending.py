@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from . import lifecycle
+from . import lifecycle, transitions
 from .batch import BatchRow, JobKey, Kind, Status
 from .call import retry_delay_of
 from .errors import CommitUnknown, InventoryUnavailable, LeaseLost
@@ -99,7 +99,9 @@ def end(backend: InventoryBackend, row: BatchRow, outcome: Status, step: Callabl
                 raise LeaseLost(str(error)) from error
             raise InventoryUnavailable(f"batch {row.id} is not ended: {error}") from error
 
-    return persistently(turn)
+    ended = persistently(turn)
+    transitions.ended(ended)
+    return ended
 
 
 def looked_up(look: Callable[[], T], what: str) -> T:

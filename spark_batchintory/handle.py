@@ -19,6 +19,7 @@ from datetime import datetime, timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from . import transitions
 from .batch import BatchRow, Status
 from .call import lease_of
 from .claiming import Claimed
@@ -98,6 +99,7 @@ class Batch(RecordedBatch):
         """
         if self._row.attempt == 0:
             self._row = handed_out(self._row, now=self._held_by().backend.now())
+            transitions.acquired(self._row)
 
     def succeeded(self, result: Any = None, logging: str | None = None) -> None:
         """
@@ -151,7 +153,6 @@ class Batch(RecordedBatch):
             Status.FAILED,
             lambda row, turn: failing(row, turn, result=stored, logging=note, skipped=self._skips()),
         )
-        self._tell_failure()
 
     def give_back(self) -> None:
         """
@@ -257,7 +258,7 @@ class Batch(RecordedBatch):
         if self._ended or self._is_lost:
             return
         self._is_lost = True
-        log.warning("batch %s of job %r, attempt %s: the lease is lost", self.id, self.job, self.attempt)
+        transitions.lease_lost(self._row)
         self._held_by().released(self)
 
     def __reduce__(self) -> Any:
@@ -340,19 +341,6 @@ class Batch(RecordedBatch):
 
     def _masked(self, text: str | None) -> str | None:
         return text and storable(mask(text, self._held_by().secrets))
-
-    def _tell_failure(self) -> None:
-        row = self._row
-        told = "it is dead" if row.status is Status.DEAD else f"next attempt at {row.due_at:%Y-%m-%d %H:%M:%S} UTC"
-        log.warning(
-            "batch %s of job %r failed, attempt %s (%s of %s): %s",
-            row.id,
-            row.job,
-            row.attempt,
-            row.charged,
-            row.max_attempts,
-            told,
-        )
 
 
 def keep_alive(batch: Batch, holder: Holder, max_hold: timedelta) -> None:

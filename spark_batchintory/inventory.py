@@ -19,10 +19,10 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
 from .batch import Act, AttemptRow, BatchRow, GapRow, JobKey, JobRow, Kind, Mark, Status
-from .facts import StoreFacts
 
 if TYPE_CHECKING:
     from .ancestor import AncestorStore
+    from .facts import StoreFacts
 
 
 @dataclass(frozen=True, slots=True)

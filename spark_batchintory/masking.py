@@ -14,7 +14,6 @@ spaces. Mask before a text is cut to a length, since half a secret is not recogn
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections.abc import Iterable
@@ -118,6 +117,9 @@ def _any_of(secrets: Iterable[str]) -> str:
 
 
 def _in_any_spelling(secret: str) -> str:
+    # Imported here, as in other modules what only few calls need: a command waits for each import.
+    import html
+
     spellings = {secret, repr(secret)[1:-1], ascii(secret)[1:-1], json.dumps(secret)[1:-1], html.escape(secret)}
     longest_first = sorted(spellings, key=lambda spelling: (-len(spelling), spelling))
     return "|".join("".join(map(_percent_encoded_or_not, spelling)) for spelling in longest_first)

@@ -12,13 +12,15 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
-from typing import Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from .batch import Bounds, Item, Mark
 from .errors import ConfigurationError, ItemError
-from .facts import MetaFacts
 from .uids import HIGHEST, LOWEST, UidSet, is_increasing
 from .weights import ExactWeight
+
+if TYPE_CHECKING:
+    from .facts import MetaFacts
 
 ROLES = ("uid", "item", "weight")
 """What a caller maps to column names with `meta_table_cols`."""

@@ -14,7 +14,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -176,6 +175,8 @@ def _worked(run: _Run, workers: int) -> None:
     if workers == 1:
         run.work()
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(workers, thread_name_prefix="batchintory") as pool:
         try:
             for outcome in [pool.submit(run.work) for _ in range(workers)]:

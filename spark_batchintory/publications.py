@@ -22,21 +22,23 @@ deep); and, if a redo is published while a plan is read in more than one step, t
 from __future__ import annotations
 
 import bisect
-import difflib
 import functools
 import itertools
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 from .batch import Bounds, Item, JobKey, JobRow, Mark
 from .errors import ConfigurationError
-from .facts import MetaFacts
 from .inventory import InventoryBackend, Published
 from .meta import Horizon, MetaBackend, MetaColumns, MetaTable, Span
 from .uids import HIGHEST, UidSet
 from .upstream import Upstream, upstream_name, upstream_of
 from .weights import ExactWeight, total_weight
+
+if TYPE_CHECKING:
+    from .facts import MetaFacts
 
 log = logging.getLogger("spark_batchintory")
 
@@ -324,6 +326,8 @@ class Publications:
         """
         Publications are found by number, and never late; see the port.
         """
+        from .facts import MetaFacts
+
         self.check(table)
         return MetaFacts("publications of a job", uid_index=True, uid_is_unique=True)
 
@@ -415,6 +419,8 @@ def _name_in(backend: InventoryBackend, source: Upstream, mark: str | None) -> s
 
 def _unseen(backend: InventoryBackend, job: str) -> str:
     known = list(dict.fromkeys(_names(backend.jobs())))
+    import difflib
+
     near = difflib.get_close_matches(job, known) or known[:5]
     return (
         f"the inventory has never seen it; there is {', '.join(map(repr, near))}" if near else "the inventory is empty"

@@ -6,7 +6,6 @@ Reading is all one can do with it; `handle.Batch`, which this process works on, 
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -273,6 +272,8 @@ class RecordedBatch:
         )
 
     def _repr_html_(self) -> str:
+        import html
+
         rows = "".join(
             f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
             for name, value in self._facts.items()

@@ -17,14 +17,13 @@ connections mean is decided in `spark_batchintory.connections`, when they are as
 
 from __future__ import annotations
 
-import difflib
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic.fields import FieldInfo
@@ -33,8 +32,10 @@ from sqlalchemy.engine import URL, Engine
 
 from spark_batchintory.connections import Connection, Remembering, parse_connection
 from spark_batchintory.errors import ConfigurationError
-from spark_batchintory.facts import Setting
 from spark_batchintory.masking import mask
+
+if TYPE_CHECKING:
+    from spark_batchintory.facts import Setting
 
 __all__ = ["Settings", "inventory_connection", "load_settings", "meta_connection", "shown_settings"]
 
@@ -263,6 +264,9 @@ def shown_settings(settings: Settings) -> list[Setting]:
     """
     What is set, and from where, without secrets; the two connections always, the others only where they are set.
     """
+    # Imported here: only `doctor` shows them.
+    from spark_batchintory.facts import Setting
+
     origins = {name: text for name, text in settings._origins.items() if getattr(settings, name) is not None}
     names = ["INVENTORY_CONN", "META_CONN", *(name for name in origins if not name.endswith("_CONN"))]
     return [
@@ -390,6 +394,8 @@ def _dotenv_file(dot_env: str | os.PathLike[str] | None) -> Path | None:
 
 def _unknown(name: str, prefix: str, *, known: Iterable[str]) -> ConfigurationError:
     bare = name.upper().removeprefix(PREFIX).removeprefix(ANCESTOR_PREFIX)
+    import difflib
+
     nearest = difflib.get_close_matches(bare, sorted(known), n=1)
     hint = f"Did you mean {prefix}{nearest[0]}?" if nearest else f"Known: {', '.join(sorted(known))}"
     return ConfigurationError(f"unknown setting {prefix}{name}. {hint}")

@@ -287,9 +287,11 @@ class TestFailed:
         lite.clock.advance(60 * MINUTE)
         acquire(inventory).failed("boom")
 
-        first, second = [text for text in caplog.messages if "failed, attempt" in text]
-        assert "attempt 1 (1 of 2): next attempt at 2026-03-01 12:0" in first
-        assert "attempt 2 (2 of 2): it is dead" in second
+        first, second = [text for text in caplog.messages if "failures=" in text]
+        assert first.startswith("failed job=daily batch=1 attempt=1 ")
+        assert "failures=1/2 next_attempt=2026-03-01T12:0" in first
+        assert second.startswith("dead job=daily batch=1 attempt=2 ")
+        assert "failures=2/2" in second
 
 
 class TestWith:

@@ -468,7 +468,7 @@ class TestLease:
 
         step(LEASE / 5)
 
-        assert [text for text in caplog.messages if "lease is lost" in text]
+        assert [text for text in caplog.messages if "lease_lost" in text]
         before = len(wire.said)
         with pytest.raises(LeaseLost):
             batch.check()

@@ -12,7 +12,6 @@ are: that takes an analysis, where ``DESCRIBE HISTORY`` runs a job (measured: a 
 
 from __future__ import annotations
 
-import difflib
 import functools
 import weakref
 from collections.abc import Callable, Sequence
@@ -23,7 +22,6 @@ from typing import TYPE_CHECKING, Any
 from ..batch import Bounds, Item
 from ..connections import path_as_table
 from ..errors import ConfigurationError, ItemError
-from ..facts import MetaFacts
 from ..meta import IF_A_FRAME, Horizon, MetaTable, Span, is_column, usable
 from ..retrying import persistently
 from ..uids import UidSet
@@ -34,6 +32,7 @@ from .spark_session import is_active
 from .spark_text import literal, literals, name_of, parts_of
 
 if TYPE_CHECKING:
+    from ..facts import MetaFacts
     from ..found_files import FileTable
 
 _IN_SIZE = 5_000
@@ -236,6 +235,8 @@ class SparkMeta:
         """
         What there is to be told of the table: Spark has no indexes; see the port.
         """
+        from ..facts import MetaFacts
+
         self._check_columns(table)
         kind = "table in Spark" if self.version(table) is None else "Delta table"
         return MetaFacts(kind, obstacle=_NOTHING_KNOWN.evidence["why"])
@@ -319,6 +320,8 @@ class SparkMeta:
         with suppress(Exception):  # to be of help, no more
             place = f" IN {name_of(*within)}" if within else ""
             known = [row["tableName"] for row in session.sql(f"SHOW TABLES{place}").collect()]
+        import difflib
+
         near = difflib.get_close_matches(last, known, n=3) or known[:5]
         told = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
         return ConfigurationError(f"there is no meta table {table.name!r} in this Spark session{told}{IF_A_FRAME}")

@@ -13,17 +13,15 @@ import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..ancestor import AncestorStore
 from ..batch import AttemptRow, BatchRow, GapRow, JobKey, JobRow, Status
 from ..errors import ConfigurationError
-from ..facts import StoreFacts
 from ..inventory import Decide, JobCounts, Outline, Published, Standing, Written
 from ..retrying import persistently
 from ..uids import HIGHEST, LOWEST
 from ..weights import total_weight
-from . import sql_facts
 from .job_names import check_names
 from .sql_counts import counted
 from .sql_engine import Database
@@ -33,6 +31,9 @@ from .sql_running import Statement, Transaction
 from .sql_schema import inventory_tables
 from .sql_statements import IDS_AT_ONCE, JOB_COLUMNS, Statements
 from .sql_step import apply
+
+if TYPE_CHECKING:
+    from ..facts import StoreFacts
 
 Clock = Callable[[], datetime]
 
@@ -279,6 +280,8 @@ class SqlInventory:
         """
         What there is to be told of the store; see the port. Makes nothing, not even the file.
         """
+        from . import sql_facts
+
         file = sql_facts.file_of(self.database)
         if file is not None and not file.exists():
             words = ("about", "job", "attempt", "publication", "gap", "act")

@@ -6,7 +6,6 @@ Bounded, ordered reads over the uid, within the claim where that is possible.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Callable, Sequence
@@ -17,19 +16,18 @@ import sqlalchemy as sa
 
 from ..batch import Bounds, Item
 from ..errors import BatchintoryError, ConfigurationError, ItemError
-from ..facts import MetaFacts
 from ..meta import IF_A_FRAME, Horizon, MetaTable, Span, usable
 from ..retrying import persistently
 from ..uids import UidSet
 from ..weights import ExactWeight, exact_weight
 from .filter_text import refuse_other_kind, refuse_unbalanced
 from .sql_engine import Database
-from .sql_facts import file_of, meta_facts
 from .sql_horizon import horizon
 from .sql_running import Statement, Transaction
 from .sql_spans import UidSpans
 
 if TYPE_CHECKING:
+    from ..facts import MetaFacts
     from ..found_files import FileTable
 
 _IN_SIZES = (500, 50, 5)
@@ -170,6 +168,8 @@ class SqlMeta:
         """
         What there is to be told of the table; see the port.
         """
+        from .sql_facts import file_of, meta_facts
+
         file = file_of(self.database)
         if file is not None and not file.exists():
             raise ConfigurationError(f"there is no meta table {table.name!r}: there is no file {file}")
@@ -301,6 +301,8 @@ class SqlMeta:
             if self._exists(inspector, *candidate):
                 return candidate
         known = self._known(inspector, schema or None)
+        import difflib
+
         near = difflib.get_close_matches(name, known, n=3) or known[:5]
         raise ConfigurationError(
             f"there is no meta table {table.name!r} here"

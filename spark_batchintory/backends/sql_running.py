@@ -22,14 +22,45 @@ Processor = Callable[[Any], Any]
 class Statement:
     """
     A SQLAlchemy statement, compiled once; its bind parameters are the keywords of `Transaction.rows` and the like.
+
+    It is compiled when it is first used, since who only looks uses a few of all there are.
     """
 
-    __slots__ = ("_columns", "_defaults", "_dialect", "_names", "_positional", "_processors", "_results", "sql")
+    __slots__ = (
+        "_columns",
+        "_defaults",
+        "_dialect",
+        "_element",
+        "_names",
+        "_positional",
+        "_processors",
+        "_results",
+        "_sql",
+    )
 
     def __init__(self, element: Any, dialect: sa.Dialect, columns: Sequence[sa.ColumnElement[Any]] = ()) -> None:
-        compiled = element.compile(dialect=dialect)
-        self.sql: str = compiled.string
+        self._element = element
         self._dialect = dialect
+        self._columns = columns
+        self._results: list[tuple[int, Processor]] | None = None if columns else []
+        self._sql: str | None = None
+
+    @property
+    def sql(self) -> str:
+        """
+        Its text.
+        """
+        if self._sql is None:
+            self._compile()
+        assert self._sql is not None
+        return self._sql
+
+    def _compile(self) -> None:
+        """
+        Compile it; two threads that do so at once do the same.
+        """
+        dialect = self._dialect
+        compiled = self._element.compile(dialect=dialect)
         self._positional: bool = compiled.positional
         binds = {name: bind for bind, name in compiled.bind_names.items()}
         self._names: Sequence[str] = list(compiled.positiontup) if compiled.positional else list(binds)
@@ -38,8 +69,7 @@ class Statement:
         self._processors = [
             (at, found) for at, name in enumerate(self._names) if (found := converters[name]) is not None
         ]
-        self._columns = columns
-        self._results: list[tuple[int, Processor]] | None = None if columns else []
+        self._sql = compiled.string  # last: whoever sees it sees the rest
 
     def bound(self, params: Mapping[str, Any]) -> Any:
         """
@@ -119,5 +149,6 @@ class Transaction:
     def _ran(self, statement: Statement, params: Mapping[str, Any]) -> Any:
         if self.debug:
             log.info("SQL: %s", statement.sql)  # never the values, which may hold secrets
-        self.cursor.execute(statement.sql, statement.bound(params))
+        sql = statement.sql  # first, since it may have to be compiled
+        self.cursor.execute(sql, statement.bound(params))
         return self.cursor
