@@ -88,7 +88,8 @@ class Work:
         if found is None:
             return None
         workers = f", {found.at_once:.1f} at once" if found.at_once >= 1.05 else ""
-        return f"the last {found.batches} batches in {told(found.busy)} of work{workers}"
+        batches = f"{found.batches} batches" if found.batches != 1 else "batch"
+        return f"the last {batches} in {told(found.busy)} of work{workers}"
 
 
 def work(backend: InventoryBackend, job: JobRow, now: datetime, items: int | None, weight: ExactWeight | None) -> Work:

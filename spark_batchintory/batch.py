@@ -302,6 +302,16 @@ class BatchRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Claimed:
+    """
+    A batch that is running under our token, and its items.
+    """
+
+    row: BatchRow
+    items: Sequence[Item]
+
+
+@dataclass(frozen=True, slots=True)
 class Mark:
     """
     A point in the order of a meta table's server, noted when a hole was first looked at: see `gaps`.

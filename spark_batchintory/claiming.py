@@ -27,7 +27,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from . import gaps, lifecycle, transitions
-from .batch import BatchRow, Bounds, Item, JobRow, Kind, PlannedBatch, Status
+from .batch import BatchRow, Bounds, Claimed, Item, JobRow, Kind, PlannedBatch, Status
 from .call import Call, lease_of
 from .ending import end, failing, giving_back, looked_up
 from .errors import (
@@ -51,16 +51,6 @@ log = logging.getLogger("spark_batchintory")
 
 _ASIDE_PER_TURN = 100
 """Oversize items set aside in one turn, so that a table full of them cannot hold the job for long."""
-
-
-@dataclass(frozen=True, slots=True)
-class Claimed:
-    """
-    A batch that is running under our token, and its items.
-    """
-
-    row: BatchRow
-    items: Sequence[Item]
 
 
 def claim(

@@ -68,6 +68,8 @@ app = typer.Typer(
     cls=_Verbs,
     help="Look at the batches of jobs, and steer them. Connections come from the environment or a dotenv file, as "
     "SPARK_BATCHINTORY_INVENTORY_CONN and SPARK_BATCHINTORY_META_CONN.",
+    epilog="Begin with: spark-batchintory status. If something is wrong: spark-batchintory doctor. Exit codes: 0 done, "
+    "1 refused, failed or found something, 2 wrong call, 3 nothing to do or nothing found.",
     pretty_exceptions_enable=False,
     rich_markup_mode="rich" if _on_terminal else None,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -140,6 +142,14 @@ UidMax = Annotated[int, typer.Argument(metavar="UID_MAX", help="Highest uid, inc
 Engine = Annotated[str | None, typer.Option(help="spark or delta-rs: what writes the table from now on.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would be changed.")]
 
+
+def _like(call: str) -> str:
+    """
+    What the help of a verb ends with: a call as one would type it.
+    """
+    return f"Example: spark-batchintory {call}"
+
+
 _UIDS = {"ignore_unknown_options": True}
 """For verbs that take uids: -5 is one, and no option."""
 
@@ -154,7 +164,7 @@ def _settings(
     configure(dot_env=env_file)
 
 
-@app.command()
+@app.command(epilog=_like("status daily"))
 def status(
     job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only this job.")] = None, as_json: AsJson = False
 ) -> None:
@@ -165,7 +175,7 @@ def status(
         show(inventory.status(job), as_json)
 
 
-@app.command()
+@app.command(epilog=_like("plan daily --batch-weight 1e9 --batches 3"))
 def plan(
     job: Job,
     meta_table_name: Annotated[str | None, typer.Option(help="Default: the table of the job, if it has begun.")] = None,
@@ -190,7 +200,7 @@ def plan(
         show(inventory.plan(job, **scope, **bounds, **limits, batches=batches), as_json)
 
 
-@app.command()
+@app.command(epilog=_like("batches daily failed --limit 20"))
 def batches(
     job: Job,
     status: Annotated[Status | None, typer.Argument(help="Only those in this status.")] = None,
@@ -205,7 +215,7 @@ def batches(
         show(inventory.batches(job, _either(status, only), limit), as_json)
 
 
-@app.command()
+@app.command(epilog=_like("attempts 17"))
 def attempts(batch: BatchId, as_json: AsJson = False) -> None:
     """
     The attempts of a batch, the running one included.
@@ -214,7 +224,7 @@ def attempts(batch: BatchId, as_json: AsJson = False) -> None:
         show(inventory.attempts(batch), as_json)
 
 
-@app.command()
+@app.command(epilog=_like("trace s3://landing/2024/06/01.json"))
 def trace(
     item: Annotated[
         str | None, typer.Argument(metavar="[ITEM]", help="Location of the asset, as its meta table spells it.")
@@ -231,7 +241,7 @@ def trace(
         show(inventory.trace(item, uid=uid), as_json)
 
 
-@app.command()
+@app.command(epilog=_like("retry daily dead --reason 'the schema is back' --dry-run"))
 def retry(
     job: Job,
     status: Annotated[Retriable | None, typer.Argument(help="Which batches. Default: failed.")] = None,
@@ -250,7 +260,7 @@ def retry(
         show(answer, as_json)
 
 
-@app.command()
+@app.command(epilog=_like("cancel 17 --reason 'wrong file'"))
 def cancel(batch: BatchId, reason: Reason = None, as_json: AsJson = False) -> None:
     """
     Set a batch aside; a worker that runs it is fenced out.
@@ -259,7 +269,7 @@ def cancel(batch: BatchId, reason: Reason = None, as_json: AsJson = False) -> No
         show(inventory.cancel(batch, reason=reason), as_json)
 
 
-@app.command()
+@app.command(epilog=_like("pause daily --reason 'the disk is full'"))
 def pause(job: Job, meta_table_name: MetaTableName = None, reason: Reason = None, as_json: AsJson = False) -> None:
     """
     Hand out nothing of a job until it is resumed; running batches may end.
@@ -268,7 +278,7 @@ def pause(job: Job, meta_table_name: MetaTableName = None, reason: Reason = None
         show(inventory.pause(job, meta_table_name=meta_table_name, reason=reason), as_json)
 
 
-@app.command()
+@app.command(epilog=_like("resume daily"))
 def resume(job: Job, meta_table_name: MetaTableName = None, reason: Reason = None, as_json: AsJson = False) -> None:
     """
     Hand out batches of a paused job again.
@@ -277,7 +287,7 @@ def resume(job: Job, meta_table_name: MetaTableName = None, reason: Reason = Non
         show(inventory.resume(job, meta_table_name=meta_table_name, reason=reason), as_json)
 
 
-@app.command()
+@app.command(epilog=_like("migrate --dry-run"))
 def migrate(reason: Reason = None, dry_run: DryRun = False, as_json: AsJson = False) -> None:
     """
     Make the tables, upgrade older ones, or take over those of pybatchintory; shows what was done.
@@ -286,7 +296,7 @@ def migrate(reason: Reason = None, dry_run: DryRun = False, as_json: AsJson = Fa
         show(inventory.migrate(reason=reason, dry_run=dry_run), as_json)
 
 
-@app.command()
+@app.command(epilog=_like("maintain"))
 def maintain(engine: Engine = None) -> None:
     """
     Compact a Delta inventory, or have another engine write it; there is nothing to do for a database.
@@ -295,7 +305,7 @@ def maintain(engine: Engine = None) -> None:
         inventory.maintain(engine)
 
 
-@app.command(context_settings=_UIDS)
+@app.command(epilog=_like("redo daily 100 199 --reason 'currency was wrong' --dry-run"), context_settings=_UIDS)
 def redo(
     job: Job,
     uid_min: UidMin,
@@ -313,7 +323,7 @@ def redo(
         show(inventory.redo(job, uid_min, uid_max, **how, dry_run=dry_run), as_json)
 
 
-@app.command(context_settings=_UIDS)
+@app.command(epilog=_like("mark-done daily 1 5000 --reason 'done by the old system'"), context_settings=_UIDS)
 def mark_done(
     job: Job,
     uid_min: UidMin,
@@ -333,7 +343,7 @@ def mark_done(
         show(inventory.mark_done(job, uid_min, uid_max, **scope, reason=reason, dry_run=dry_run), as_json)
 
 
-@app.command()
+@app.command(epilog=_like("audit daily --dry-run"))
 def audit(
     job: Job,
     meta_table_name: MetaTableName = None,
@@ -348,7 +358,7 @@ def audit(
         show(found, as_json, exit_code=0 if found.clean else 1)
 
 
-@app.command()
+@app.command(epilog=_like("gaps daily --open"))
 def gaps(
     job: Job,
     is_open: Annotated[
@@ -363,7 +373,7 @@ def gaps(
         show(inventory.gaps(job, is_open=is_open), as_json)
 
 
-@app.command()
+@app.command(epilog=_like("coverage daily"))
 def coverage(job: Job, meta_table_name: MetaTableName = None, as_json: AsJson = False) -> None:
     """
     What became of each stretch of a job's uids: a strip that shows the worst of each cell, and a table.
@@ -375,7 +385,7 @@ def coverage(job: Job, meta_table_name: MetaTableName = None, as_json: AsJson = 
         show(answer, as_json)
 
 
-@app.command()
+@app.command(epilog=_like("report inventory.html"))
 def report(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The HTML file to write, in a folder that exists.")],
     job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only this job.")] = None,
@@ -387,7 +397,7 @@ def report(
         print(inventory.report(path, job))
 
 
-@app.command()
+@app.command(epilog=_like("register-files /data/landing files '**/*.json'"))
 def register_files(
     path: Annotated[str, typer.Argument(metavar="PATH", help="A folder, or a storage URL.")],
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The meta table; made if it is not there.")],
@@ -410,7 +420,7 @@ def register_files(
         show(found, as_json, exit_code=0 if found.registered else NOTHING)
 
 
-@app.command()
+@app.command(epilog=_like("doctor daily"))
 def doctor(
     job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only this job and its meta tables.")] = None,
     as_json: AsJson = False,
@@ -431,7 +441,7 @@ def doctor(
     show(found, as_json, exit_code=0 if found.healthy else 1)
 
 
-@app.command()
+@app.command(epilog=_like("demo"))
 def demo(
     keep: Annotated[Path | None, typer.Option(help="A new or empty folder to work in, which stays.")] = None,
     delta: Annotated[bool, typer.Option("--delta", help="With nothing but Delta tables.")] = False,

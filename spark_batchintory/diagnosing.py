@@ -300,25 +300,28 @@ def _spark_name(location: str) -> str:
     return f"delta.`{location}`" if "/" in location else location
 
 
-def meta_checks(place: str, facts: MetaFacts) -> Iterator[Check]:
+def meta_checks(place: str, facts: MetaFacts) -> list[Check]:
     """
     One meta table, which exists and has the columns its jobs ask for.
     """
-    yield Check("meta table", place, OK, f"a {facts.kind} that can be read")
+    found = [Check("meta table", place, OK, f"a {facts.kind} that can be read")]
     if facts.uid_index is False:
         message = "no index begins with the uid column: every acquire reads the whole table"
-        yield Check("indexes", place, PROBLEM, message, f"{facts.make_uid_index};")
+        found.append(Check("indexes", place, PROBLEM, message, f"{facts.make_uid_index};"))
     elif facts.uid_index:
-        yield Check("indexes", place, OK, "the uid column has an index")
+        found.append(Check("indexes", place, OK, "the uid column has an index"))
     if facts.uid_index and facts.uid_is_unique is False:
         message = "nothing keeps uids unique: a uid that occurs twice ends an acquire in an ItemError"
-        yield Check("indexes", place, HINT, message, "make the uid the primary key, or its index unique")
+        found.append(Check("indexes", place, HINT, message, "make the uid the primary key, or its index unique"))
     if facts.item_index is False:
         message = "no index begins with the item column: trace of an item reads the whole table"
-        yield Check("indexes", place, HINT, message, f"{facts.make_item_index};")
+        found.append(Check("indexes", place, HINT, message, f"{facts.make_item_index};"))
     if facts.obstacle is not None:
         message = f"unfinished writers cannot be seen ({facts.obstacle}): holes are left to the audit after an hour"
-        yield Check("meta table", place, HINT, message, "nothing is lost; docs/late-items.md says what is evidence")
+        found.append(
+            Check("meta table", place, HINT, message, "nothing is lost; docs/late-items.md says what is evidence")
+        )
+    return found
 
 
 _RISKY = re.compile(

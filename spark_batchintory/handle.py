@@ -20,9 +20,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from . import transitions
-from .batch import BatchRow, Status
+from .batch import BatchRow, Claimed, Status
 from .call import lease_of
-from .claiming import Claimed
 from .ending import end, failing, giving_back, succeeding
 from .errors import BatchintoryError, ConfigurationError, LeaseLost
 from .inventory import InventoryBackend, Step, Turn

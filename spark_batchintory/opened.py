@@ -17,7 +17,7 @@ from datetime import timedelta
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from . import claiming, completion, processing
+from . import completion, processing
 from .arguments import bound, meta_table_of
 from .batch import Oversize
 from .call import Call, checked_call, duration
@@ -223,7 +223,7 @@ class Inventory(Overview, Control):
         on_error
             ``raise`` ends with the first error; ``continue`` leaves the batch failed and goes on.
         progress
-            Show a bar of the backlog's items and weight; None: on a terminal or in a notebook only.
+            Show a bar of the backlog by weight; None: on a terminal or in a notebook only (by tqdm, if installed).
         on_acquired, on_finished
             Called with each batch after it was claimed, and after it was ended.
         """
@@ -234,7 +234,7 @@ class Inventory(Overview, Control):
             processing.Plan(
                 iterations, workers, on_error, on_acquired, on_finished, prefetch if self.backend.claims_ahead else 1
             ),
-            processing.bar_for(progress, lambda: self.status(job)),
+            processing.bar_for(progress, job, lambda: self.status(job)),
             functools.partial(self._standing, job, *args, **kwargs),
         )
 
@@ -299,6 +299,9 @@ class Inventory(Overview, Control):
         _ = self._holder
 
     def _acquired(self, call: Call, heartbeat: bool, prefetch: int = 1) -> list[Batch]:
+        # Imported here: who only looks need not wait for it.
+        from . import claiming
+
         holder = self._holder
         shared = self._shared and self.meta.is_among_tables(call.table)
         claimed = claiming.claim(self.backend, self.meta, call, shared=shared, prefetch=prefetch)

@@ -11,9 +11,8 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from .batch import BatchRow, Status
+from .batch import BatchRow, Claimed, Status
 from .call import table_of
-from .claiming import Claimed
 from .errors import ConfigurationError
 from .handle import Batch
 from .inventory import InventoryBackend, Published

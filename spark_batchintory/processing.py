@@ -292,20 +292,15 @@ class _Run:
             self.plan.on_finished(batch)
 
 
-def bar_for(progress: bool | None, status: Callable[[], Any]) -> AbstractContextManager[Bar | None]:
+def bar_for(progress: bool | None, job: str, status: Callable[[], Any]) -> AbstractContextManager[Bar | None]:
     """
-    A progress bar over the backlog, or nothing where nobody looks.
+    A progress bar over the backlog of a job, or nothing where nobody looks.
     """
-    if progress or (progress is None and _somebody_looks()):
-        from .progress_bar import BacklogBar
+    in_notebook = "ipykernel" in sys.modules
+    has_tqdm = importlib.util.find_spec("tqdm") is not None
+    can_draw = has_tqdm or importlib.util.find_spec("ipywidgets") is not None if in_notebook else sys.stderr.isatty()
+    if not (can_draw if progress is None else progress):
+        return nullcontext()
+    from .progress_bar import BacklogBar, NotebookBar
 
-        return BacklogBar(status)
-    return nullcontext()
-
-
-def _somebody_looks() -> bool:
-    """
-    Whether output goes to a terminal, or to a notebook that can show a bar.
-    """
-    in_notebook = "ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None
-    return in_notebook or sys.stderr.isatty()
+    return NotebookBar(job, status) if in_notebook and has_tqdm else BacklogBar(job, status)

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import sqlite3
 import subprocess
 import sys
@@ -459,7 +460,7 @@ class TestOutput:
         wide, narrow = on_terminal("trace", "--uid", "5", columns=200), on_terminal("status", columns=60)
 
         assert "[red]5[/red].json" in wide
-        assert re.search(r"backlog_items\S*\s+7\b", narrow)
+        assert re.search(r"backlog_items\s+7\b", re.sub(r"\x1b\[\d+m", "", narrow))
 
     def test_reads_settings_from_a_file(self, begun, tmp_path):
         """
@@ -550,3 +551,65 @@ def test_every_verb_may_start_spark(words, monkeypatch):
     monkeypatch.setattr(cli, "open_inventory", lambda **how: seen.append(how) or 1 / 0)
     CliRunner().invoke(cli.app, words.split())
     assert seen == [{"spark": cli._session}]
+
+
+VERBS = [cli._name(command.callback) for command in cli.app.registered_commands]
+
+
+class TestHelp:
+    @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "demo"])
+    def test_each_verb_shows_a_call_that_is_right(self, begun, verb):
+        """
+        API: help teaches: every verb has an example, and whoever types it makes no wrong call.
+        """
+        told = " ".join(run(verb, "--help").stdout.split()).partition("Example: spark-batchintory ")[2]
+
+        assert told.split()[0] == verb
+        assert run(*shlex.split(told)).exit_code != 2
+
+    def test_the_first_page_says_where_to_begin(self, url):
+        """
+        API: the verbs, how to connect, where to begin, and what an exit code means.
+        """
+        told = run("--help").stdout
+
+        assert all(f"  {verb} " in told for verb in VERBS)
+        for word in ("SPARK_BATCHINTORY_INVENTORY_CONN", "Begin with", "Exit codes"):
+            assert word in " ".join(told.split())
+
+    def test_a_process_builds_only_the_verb_that_is_called(self, begun):
+        """
+        API: and still knows all of them: in help, in completion, behind an option, and if one is misspelt.
+        """
+        assert shell("--env-file", os.devnull, "gaps", "bronze").returncode == 3
+        assert shell("mark_done", "bronze", "4", "6", "--dry-run").returncode == 0
+        assert "doctor" in shell("--help").stdout
+        misspelt = shell("statsu")
+        assert (misspelt.returncode, "status" in misspelt.stderr) == (2, True)
+
+
+class TestCompletion:
+    @pytest.mark.parametrize(
+        ("words", "expected"),
+        [("re", {"retry", "resume", "redo"}), ("gaps --o", {"--open"}), ("retry daily d", {"dead"})],
+    )
+    def test_in_bash_and_zsh(self, url, words, expected):
+        """
+        API: verbs, options and statuses are completed.
+        """
+        line = f"spark-batchintory {words}"
+        asked = {
+            "complete_bash": {"COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)},
+            "complete_zsh": {"_TYPER_COMPLETE_ARGS": line},
+        }
+        for how, settings in asked.items():
+            told = shell(_SPARK_BATCHINTORY_COMPLETE=how, **settings).stdout
+            assert expected <= set(re.findall(r"[\w-]+", told)), told
+
+    @pytest.mark.parametrize("name", ["bash", "zsh", "fish"])
+    def test_there_is_a_script_for_each_shell(self, url, name):
+        """
+        API: what a shell has to read is printed on demand.
+        """
+        told = shell(_SPARK_BATCHINTORY_COMPLETE=f"source_{name}").stdout
+        assert "_SPARK_BATCHINTORY_COMPLETE" in told

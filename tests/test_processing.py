@@ -6,13 +6,17 @@ from __future__ import annotations
 
 import itertools
 import signal
+import sys
 import threading
+from contextlib import nullcontext
 from decimal import Decimal
 
 import pytest
+import tqdm
 
 import spark_batchintory as bi
-from spark_batchintory import ConfigurationError
+from spark_batchintory import ConfigurationError, processing
+from spark_batchintory.progress_bar import BacklogBar, NotebookBar, Tally
 
 from .stage import MINUTE, Stage, Wire
 
@@ -285,6 +289,91 @@ class TestProcess:
         assert capsys.readouterr() == ("", "")
         summary = inventory.process(lambda batch: None, "shown", "files", batch_count=2, progress=True)
         assert summary.succeeded == 5
+
+
+class TestBar:
+    def bar(self, lite, kind, **arguments):
+        """
+        A bar that saw all batches of a run, of which the second failed.
+        """
+        made = []
+
+        def opened(progress, job, status):
+            made.append(kind(job, status))
+            return made[0]
+
+        inventory = lite.open()
+        columns = {"meta_table_cols": arguments.get("meta_table_cols")}
+        inventory.acquire_batch("[red]", "files", batch_count=1, **columns).succeeded()
+        processing.bar_for = opened
+        inventory.process(
+            lambda batch: odd_fails(batch) if batch.batch_id_start == 5 else None,
+            "[red]",
+            "files",
+            batch_count=3,
+            on_error="continue",
+            **arguments,
+        )
+        return made[0]
+
+    @pytest.fixture(autouse=True)
+    def real(self, monkeypatch):
+        """
+        Whatever a test puts there, it is undone.
+        """
+        monkeypatch.setattr(processing, "bar_for", processing.bar_for)
+        monkeypatch.setattr(tqdm.tqdm, "monitor_interval", 0)  # a thread of its own, which it keeps
+
+    @pytest.mark.parametrize("kind", [BacklogBar, NotebookBar])
+    @pytest.mark.parametrize("workers", [1, 3])
+    def test_it_goes_by_weight(self, lite, capsys, kind, workers):
+        """
+        API: items and weight of the backlog; what failed is still backlog, and counted beside.
+        """
+        lite.execute("UPDATE files SET weight = 10 WHERE uid > 1")
+        tally = self.bar(lite, kind, workers=workers)._tally
+
+        assert (tally.by_weight, tally.total, tally.done) == (True, 80, 50)
+        assert str(tally) == "5 items, weight 50, 1 failed"
+        shown = capsys.readouterr().err
+        assert "[red]" in shown
+
+    def test_without_weights_it_goes_by_items(self, lite):
+        """
+        API: a weight that is not known is no total.
+        """
+        tally = self.bar(lite, BacklogBar, meta_table_cols={"weight": None})._tally
+        assert (tally.by_weight, tally.total, tally.done) == (False, 8, 5)
+
+    def test_a_job_that_was_never_seen_has_no_total(self):
+        """
+        API: the bar shows what was done.
+        """
+        assert Tally.of([]).total is None
+
+    @pytest.mark.parametrize(
+        ("notebook", "has_tqdm", "terminal", "asked", "expected"),
+        [
+            (False, True, False, None, nullcontext),
+            (False, True, True, None, BacklogBar),
+            (False, True, True, False, nullcontext),
+            (False, True, False, True, BacklogBar),
+            (True, True, False, None, NotebookBar),
+            (True, False, False, True, BacklogBar),
+        ],
+    )
+    def test_which_bar(self, monkeypatch, notebook, has_tqdm, terminal, asked, expected):
+        """
+        API: rich on a terminal, tqdm in a notebook where it is installed, nothing in a job.
+        """
+        monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+        if notebook:
+            monkeypatch.setitem(sys.modules, "ipykernel", sys)
+        found = {"tqdm": has_tqdm, "ipywidgets": False}
+        monkeypatch.setattr(processing.importlib.util, "find_spec", lambda name: found.get(name) or None)
+        monkeypatch.setattr(processing.sys.stderr, "isatty", lambda: terminal, raising=False)
+
+        assert type(processing.bar_for(asked, "daily", list)) is expected
 
 
 class TestWorkers:

@@ -59,6 +59,7 @@ INVENTORY += [
     "migrate",
     "pause",
     "resume",
+    "doctor",
     "held",
     "coverage",
     "report",
