@@ -20,6 +20,9 @@ class Effort:
     claims: int = 4000
     storms: int = 5
     history: int = 20_000
+    histories: tuple[int, ...] = (10_000, 1_000_000)
+    delta_histories: tuple[int, ...] = (100, 10_000)
+    answers: int = 15
     history_acquires: int = 200
     processes: int = 30
     statement_rounds: int = 15
@@ -58,6 +61,9 @@ class Effort:
             claims=400,
             storms=2,
             history=500,
+            histories=(100, 1_000),
+            delta_histories=(10, 100),
+            answers=3,
             history_acquires=30,
             processes=5,
             statement_rounds=3,

@@ -8,11 +8,13 @@ from collections.abc import Callable
 
 from benchmarks import delta_rs_times, delta_times, spark_planning, statement_cost
 from benchmarks.acquire_time import ANCESTOR, acquire_times
+from benchmarks.answering import STATUS_OF, answer_times
 from benchmarks.app_ids import CHECKPOINT, PLAIN, app_id_times
 from benchmarks.claim_rate import BARE, PROCESSES, Rates, claim_rates
 from benchmarks.contenders import OURS, library_is_there
 from benchmarks.crowd import CROWD, FEW, crowd_rates
 from benchmarks.databases import SQLITE_JOURNAL, SQLITE_SYNCHRONOUS
+from benchmarks.delta_answering import delta_status_times
 from benchmarks.effort import Effort
 from benchmarks.finish_time import BARE_FINISH, FINISH, finish_times
 from benchmarks.history import EMPTY, FULL, history_times
@@ -350,6 +352,34 @@ def _within(seconds: float) -> Target:
     return Target(f"{seconds:g} s", 1.0)
 
 
+def answers(effort: Effort) -> Section:
+    """
+    `status` and `trace` of a job with a short and with a long history.
+    """
+    times = answer_times(effort.histories, effort.answers)
+    short = effort.histories[0]
+    lines = [
+        Line(
+            f"{batches:,} batches",
+            name,
+            sample,
+            "ms",
+            None if batches == short else times[name, short],
+            None if batches == short else Target(f"{short:,} batches", 2.0),
+        )
+        for (name, batches), sample in times.items()
+    ]
+    lines += [
+        Line(f"delta+rs, {batches:,} batches", "spark-batchintory status --json", sample, "ms")
+        for batches, sample in delta_status_times(effort.delta_histories, effort.answers).items()
+    ]
+    notes = [
+        f"Aims: {STATUS_OF} under 150 ms, traces under 50 ms; the meta table has an index on the item. The last ones "
+        "are whole processes, of which starting Python takes the most.",
+    ]
+    return Section("Looking at a job, PostgreSQL and delta-rs", lines, notes)
+
+
 PARTS: dict[str, Callable[[Effort], Section]] = {
     "acquire": acquire,
     "claims": claims,
@@ -358,6 +388,7 @@ PARTS: dict[str, Callable[[Effort], Section]] = {
     "rescue": rescue,
     "history": history,
     "looking": looking,
+    "answers": answers,
     "startup": startup,
     "delta": delta,
     "delta-crew": delta_crew,
