@@ -196,6 +196,18 @@ class LookingContract:
         assert type(counts.open_items) is int
         assert (counts.first, counts.first_unfinished) == (rows[0].batch_id_start, rows[1].batch_id_start)
 
+    def test_counts_leave_out_what_was_redone(self, inventory: InventoryBackend, another: InventoryBackend) -> None:
+        """
+        API, `status`: a batch that did not succeed and was superseded is neither dead nor succeeded; one that did is.
+        """
+        rows = [claim(inventory) for _ in range(3)]
+        change(inventory, rows[0], status=Status.DEAD, due_at=None, superseded_by=1)
+        change(inventory, succeed(inventory, rows[1]), superseded_by=2)
+
+        counts = another.counts(rows[0].job_id)
+        assert counts.batches == {Status.SUCCEEDED: 1, Status.RUNNING: 1}
+        assert counts.first_unfinished == rows[2].batch_id_start
+
     def test_counts_of_huge_and_unknown_weights(self, inventory: InventoryBackend) -> None:
         """
         API, `status`: the sum is exact beyond floats, and not known where the weight of an open batch is not.
