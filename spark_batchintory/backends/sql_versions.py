@@ -37,11 +37,22 @@ def _add_missing_column(connection: sa.Connection, column: sa.Column[object]) ->
         connection.exec_driver_sql(f"ALTER TABLE {place} ADD COLUMN {spelled}")
 
 
+def _replace_index(connection: sa.Connection, table: sa.Table, old: str, new: str) -> None:
+    found = {known["name"] for known in sa.inspect(connection).get_indexes(table.name, schema=table.schema)}
+    if new not in found:
+        next(index for index in table.indexes if index.name == new).create(connection)
+    if old in found:
+        former = sa.Table(table.name, sa.MetaData(), sa.Column("job_id"), schema=table.schema)
+        sa.Index(old, former.c.job_id).drop(connection)
+
+
 def _with_unstated_bounds(connection: sa.Connection, tables: Tables) -> None:
     """
-    Jobs of pybatchintory can be taken over, whose bounds nobody knows.
+    Jobs of pybatchintory can be taken over, whose bounds nobody knows; and what is unfinished is counted by an index.
     """
     _add_missing_column(connection, tables.job.c.unstated_through)
+    name = tables.inventory.name
+    _replace_index(connection, tables.inventory, old=f"{name}_due", new=f"{name}_unfinished")
 
 
 STEPS: Mapping[int, Callable[[sa.Connection, Tables], None]] = {2: _with_unstated_bounds}
