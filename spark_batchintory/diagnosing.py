@@ -109,7 +109,7 @@ def store_checks(facts: StoreFacts, now: datetime) -> Iterator[Check]:
     The store of batches; `now` is this process's clock, naive UTC, when the facts were told.
     """
     yield from _table_checks(facts)
-    if facts.is_foreign or len(facts.missing) == len(facts.tables):
+    if facts.is_foreign or facts.is_ancestors or len(facts.missing) == len(facts.tables):
         return
     yield from _rights_checks(facts)
     for name, statement in facts.indexes.items():
@@ -132,6 +132,10 @@ def _table_checks(facts: StoreFacts) -> Iterator[Check]:
             f"there is no inventory yet in this {facts.system}, or this login may not see it",
             "nothing, or spark-batchintory status, as a login that may make tables: the first use makes them",
         )
+    elif facts.is_ancestors:
+        message = "was written by pybatchintory, and stays as it is until it is taken over"
+        cure = "spark-batchintory migrate --dry-run shows what would be done; then without --dry-run"
+        yield Check("tables", name, PROBLEM, message, cure)
     elif facts.is_foreign:
         cure = "set INVENTORY_TABLE_NAME (for a Delta table INVENTORY_CONN) to another name; see docs/rights.md"
         yield Check("tables", name, PROBLEM, "exists and is no inventory of this library", cure)
@@ -140,10 +144,21 @@ def _table_checks(facts: StoreFacts) -> Iterator[Check]:
         cure = "restore them from a backup, or grant SELECT on them: docs/rights.md"
         yield Check("tables", name, PROBLEM, f"not there, or not to be seen by this login: {gone}", cure)
     elif facts.version != facts.expected and facts.version is not None:
-        message = f"tables of version {facts.version}, and this library works with version {facts.expected}"
-        yield Check("tables", name, PROBLEM, message, "upgrade spark-batchintory where it is older, or the tables")
+        yield _version_check(name, facts)
     else:
         yield Check("tables", name, OK, f"version {facts.expected} on {facts.system}")
+
+
+def _version_check(name: str, facts: StoreFacts) -> Check:
+    message = f"tables of version {facts.version}, and this library works with version {facts.expected}"
+    if _number(facts.version) < _number(facts.expected):
+        cure = "spark-batchintory migrate, or the next acquire, as a login that may change tables, upgrades them"
+        return Check("tables", name, HINT, message, cure)
+    return Check("tables", name, PROBLEM, message, "upgrade spark-batchintory here")
+
+
+def _number(version: str | None) -> int:
+    return int(version) if version is not None and version.isdecimal() else 0
 
 
 _READ = ("inventory", "about", "job", "attempt", "publication", "gap", "act")

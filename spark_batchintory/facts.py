@@ -28,6 +28,8 @@ class StoreFacts:
         Names of tables that are not there, or that this login cannot see.
     is_foreign
         Whether the first table is somebody else's.
+    is_ancestors
+        Whether pybatchintory wrote it, and nobody has taken it over.
     version, expected
         Version of the tables, and the one that this library works with.
     indexes
@@ -54,6 +56,7 @@ class StoreFacts:
     tables: Mapping[str, str] = field(default_factory=dict)
     missing: Sequence[str] = ()
     is_foreign: bool = False
+    is_ancestors: bool = False
     version: str | None = None
     expected: str | None = None
     indexes: Mapping[str, str] = field(default_factory=dict)

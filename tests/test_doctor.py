@@ -241,7 +241,9 @@ class TestStore:
     @pytest.mark.parametrize(
         ("facts", "finding", "word"),
         [
-            ({"version": "1"}, PROBLEM, "version 1"),
+            ({"version": "1"}, HINT, "version 1"),
+            ({"version": "3"}, PROBLEM, "version 3"),
+            ({"is_ancestors": True, "is_foreign": True}, PROBLEM, "written by pybatchintory"),
             ({"is_foreign": True}, PROBLEM, "no inventory of this library"),
             ({"missing": ["inventory_gap"]}, PROBLEM, "inventory_gap"),
             ({"indexes": {"inventory_due": "CREATE INDEX …"}}, PROBLEM, "is missing"),

@@ -583,6 +583,8 @@ class TestPlaces:
             stage.open().acquire_batch("daily", "files")
         with pytest.raises(ConfigurationError, match="spark-batchintory migrate"):
             stage.open().status()
+        (finding,) = [row for row in stage.open().doctor() if row.finding == "problem"]
+        assert "spark-batchintory migrate" in finding.cure
         assert work(old, "succeeded")["start"] == 6
 
     def test_a_dry_run(self, stage, old):

@@ -289,7 +289,9 @@ class SqlInventory:
 
         with self.database.reading("opening the inventory"):
             pass  # makes the engine, and says in our words if it cannot connect; at once, since somebody waits to know
-        found = sql_facts.store_facts(self.database, self._tables)
+        found = replace(
+            sql_facts.store_facts(self.database, self._tables), is_ancestors=self._making().standing().is_ancestors
+        )
         return found if self._clock is None else replace(found, now=self._clock())
 
     def maintain(self, engine: str | None = None) -> None:
