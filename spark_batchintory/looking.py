@@ -53,14 +53,24 @@ def status(backend: InventoryBackend, meta: MetaBackend | None, job: str | None 
     Notes say who is at work, what is due, and how fast it goes (`at_work`, `pace`): of few jobs one by one, of many in
     brief.
     """
-    jobs = backend.jobs() if job is None else jobs_named(backend, job)
-    if not jobs:
-        return status_answer((), (no_job(backend, job),))
-    questions, now = _Questions(meta), backend.now()
-    rows = [_job_status(backend, questions, row, now) for row in jobs]
+    rows, notes = standings(backend, meta, job)
     is_brief = len(rows) > _FEW
     told = [line for row in rows if row.work is not None for line in sentences(row.job, row.work, is_brief=is_brief)]
-    return status_answer(rows, (*questions.notes, *told))
+    return status_answer(rows, (*notes, *told))
+
+
+def standings(
+    backend: InventoryBackend, meta: MetaBackend | None, job: str | None = None
+) -> tuple[list[JobStatus], Sequence[str]]:
+    """
+    The rows of `status`, and why there are none, or fields of them are empty.
+    """
+    jobs = backend.jobs() if job is None else jobs_named(backend, job)
+    if not jobs:
+        return [], [no_job(backend, job)]
+    questions, now = _Questions(meta), backend.now()
+    rows = [_job_status(backend, questions, row, now) for row in jobs]
+    return rows, questions.notes
 
 
 def batches(

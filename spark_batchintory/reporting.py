@@ -21,7 +21,7 @@ from .call import table_of
 from .coverage import Segment, State, total
 from .errors import BatchintoryError, ConfigurationError
 from .inventory import InventoryBackend, Outline
-from .looking import status
+from .looking import standings
 from .meta import MetaBackend, MetaTable
 from .surveying import surveyed
 from .uids import UidSet
@@ -110,12 +110,12 @@ def facts(backend: InventoryBackend, meta: MetaBackend, job: str | None) -> Fact
     ConfigurationError
         There is no job of this name; names those there are.
     """
-    answer = status(backend, meta, job)
-    if job is not None and not answer:
-        raise ConfigurationError(answer.notes[0])
+    rows, notes = standings(backend, meta, job)
+    if job is not None and not rows:
+        raise ConfigurationError(notes[0])
     known = {(row.meta_table, row.job): row for row in backend.jobs()}
-    told = [_job(backend, meta, known[row.meta_table, row.job], row) for row in answer[:IN_DETAIL]]
-    return Facts(backend.now(), backend.prepare(), answer.rows, told, answer.notes)
+    told = [_job(backend, meta, known[row.meta_table, row.job], row) for row in rows[:IN_DETAIL]]
+    return Facts(backend.now(), backend.prepare(), rows, told, notes)
 
 
 def seconds_of(batch: Outline) -> float | None:

@@ -13,7 +13,7 @@ from .answers import JobStatus
 from .batch import BatchRow, JobRow
 from .coverage import Segment, State, segments, state_of, total
 from .inventory import InventoryBackend, Outline
-from .looking import jobs_named, newest_range, one_job, status
+from .looking import jobs_named, newest_range, one_job, standings
 from .meta import MetaBackend
 from .strip import Coverage, coverage_answer, drawn_strip, legend
 
@@ -44,13 +44,13 @@ def coverage(backend: InventoryBackend, meta: MetaBackend, job: str, meta_table_
         Jobs over several meta tables have this name, and `meta_table_name` does not say which.
     """
     if not jobs_named(backend, job):
-        return coverage_answer((), status(backend, meta, job).notes)
+        return coverage_answer((), standings(backend, meta, job)[1])
     known = one_job(backend, job, meta_table_name)
-    answer = status(backend, meta, job)
-    row = next(row for row in answer if row.meta_table == known.meta_table)
+    rows, unknown = standings(backend, meta, job)
+    row = next(row for row in rows if row.meta_table == known.meta_table)
     found, notes = surveyed(backend, known, row)
     nothing = () if found else (f"job {job!r} has no batch yet, and nothing is known to be left",)
-    return coverage_answer(found, (*nothing, *notes, *answer.notes))
+    return coverage_answer(found, (*nothing, *notes, *unknown))
 
 
 def surveyed(
