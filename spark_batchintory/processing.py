@@ -292,11 +292,19 @@ class _Run:
             self.plan.on_finished(batch)
 
 
+def _in_notebook() -> bool:
+    """
+    Whether this process is the kernel of a notebook, and has not just loaded what one is made of.
+    """
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    return getattr(shell, "kernel", None) is not None
+
+
 def bar_for(progress: bool | None, job: str, status: Callable[[], Any]) -> AbstractContextManager[Bar | None]:
     """
     A progress bar over the backlog of a job, or nothing where nobody looks.
     """
-    in_notebook = "ipykernel" in sys.modules
+    in_notebook = _in_notebook()
     has_tqdm = importlib.util.find_spec("tqdm") is not None
     can_draw = has_tqdm or importlib.util.find_spec("ipywidgets") is not None if in_notebook else sys.stderr.isatty()
     if not (can_draw if progress is None else progress):

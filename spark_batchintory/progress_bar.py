@@ -125,9 +125,12 @@ class NotebookBar:
     def __enter__(self) -> NotebookBar:
         from tqdm.auto import tqdm
 
+        class Bar(tqdm):  # type: ignore[misc]  # tqdm has no types
+            monitor_interval = 0  # no thread of tqdm's that outlives the bar
+
         self._tally = Tally.of(list(self._status()))
         unit = "weight" if self._tally.by_weight else "items"
-        self._bar = tqdm(desc=self._job, total=self._tally.total, unit=f" {unit}", unit_scale=True)
+        self._bar = Bar(desc=self._job, total=self._tally.total, unit=f" {unit}", unit_scale=True)
         return self
 
     def __exit__(

@@ -10,6 +10,7 @@ import sys
 import threading
 from contextlib import nullcontext
 from decimal import Decimal
+from types import SimpleNamespace
 
 import pytest
 import tqdm
@@ -366,9 +367,8 @@ class TestBar:
         """
         API: rich on a terminal, tqdm in a notebook where it is installed, nothing in a job.
         """
-        monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-        if notebook:
-            monkeypatch.setitem(sys.modules, "ipykernel", sys)
+        shell = SimpleNamespace(kernel=object()) if notebook else None
+        monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
         found = {"tqdm": has_tqdm, "ipywidgets": False}
         monkeypatch.setattr(processing.importlib.util, "find_spec", lambda name: found.get(name) or None)
         monkeypatch.setattr(processing.sys.stderr, "isatty", lambda: terminal, raising=False)

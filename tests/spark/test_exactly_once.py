@@ -575,6 +575,7 @@ def by_key_alone(rows, path):
         f"MERGE INTO delta.`{path}` AS sink USING alone AS source ON sink.id = source.id "
         "WHEN MATCHED THEN UPDATE SET * WHEN NOT MATCHED THEN INSERT *"
     )
+    rows.sparkSession.catalog.dropTempView("alone")
 
 
 def contents(spark, path):

@@ -58,7 +58,7 @@ def test_tomorrows_dataframe_goes_on_where_todays_ended(inventory, spark):
     assert [one.uids for one in (first, second, third)] == [[1, 2, 3], [4, 5, 6], [7, 8]]
     assert next(iter(first)) == (1, "/landing/1", 10)
     assert first.meta_table == "arrivals"
-    assert first.config["meta_table"] == {"name": "arrivals", "cols": COLS}
+    assert first.config["meta_table"] == {"name": "arrivals", "cols": COLS, "frame": True}
     assert spark.read.batchintory(first).count() == 3
 
 
