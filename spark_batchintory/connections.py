@@ -12,9 +12,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qs
 
@@ -24,6 +22,7 @@ from sqlalchemy.exc import ArgumentError
 
 from spark_batchintory.errors import ConfigurationError
 from spark_batchintory.masking import is_secret_name, mask
+from spark_batchintory.passwords import LoginPasswords
 
 __all__ = ["Connection", "parse_connection", "same_server", "sqlite_path"]
 
@@ -50,30 +49,12 @@ _DRIVERS = {
 _PORTS = {"postgresql": 5432, "mysql": 3306}
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.\-]*(?=:)", re.IGNORECASE)
-_TABLE = re.compile(r"(?:`[^`]+`|[^\s./:`]+)(?:\.(?:`[^`]+`|[^\s./:`]+)){0,2}")
+_PART = r"(?:`(?:[^`/]|``)+`|[^\s./:`]+)"  # no catalog has names with a slash, and a path has one
+_TABLE = re.compile(rf"{_PART}(?:\.{_PART}){{0,2}}")
 _PATH = re.compile(r"(?:/(?!/)|[a-z][a-z0-9+.\-]*:/).+", re.IGNORECASE | re.DOTALL)
 _PATH_AS_TABLE = re.compile(r"delta\.`([^`]*/(?:[^`]|``)*)`", re.IGNORECASE)
 _DELTA_RS_PATH = re.compile(r"(?:/(?!/)|(?:s3a?|abfss?|az|gs|file)://).+", re.IGNORECASE | re.DOTALL)
 _KEYS_IN_PATH = re.compile(r"[a-z0-9+.\-]+://[^/@]*:[^/]*@", re.IGNORECASE)
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Remembering:
-    """
-    A function that returns passwords, and the last few that it returned, which are secrets too.
-    """
-
-    function: Callable[[], str]
-    given: deque[str] = field(default_factory=lambda: deque(maxlen=4), compare=False)
-
-    def __call__(self) -> str:
-        """
-        A fresh password.
-        """
-        password = self.function()
-        if password not in self.given:
-            self.given.append(password)
-        return password
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -90,14 +71,14 @@ class Connection:
     location
         For ``delta`` and ``delta-rs``: table name, path or storage URL.
     token
-        For ``sql`` with a URL: returns a fresh password, to be asked at each login in place of the URL's.
+        For ``sql`` with a URL: passwords to log in with, in place of the URL's.
     """
 
     kind: Kind
     url: URL | None = None
     engine: Engine | None = None
     location: str | None = None
-    token: Callable[[], str] | None = None
+    token: LoginPasswords | None = None
 
     @property
     def sqlalchemy_url(self) -> URL | None:
@@ -115,7 +96,7 @@ class Connection:
         if url is None:
             return ()
         named = (value for name, values in _parameters(url).items() if is_secret_name(name) for value in values)
-        given = self.token.given if isinstance(self.token, Remembering) else ()
+        given = self.token.given if self.token is not None else ()
         return tuple(filter(None, (url.password, *named, *given)))
 
     def __str__(self) -> str:

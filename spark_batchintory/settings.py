@@ -30,9 +30,10 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, EnvSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 from sqlalchemy.engine import URL, Engine
 
-from spark_batchintory.connections import Connection, Remembering, parse_connection
+from spark_batchintory.connections import Connection, parse_connection
 from spark_batchintory.errors import ConfigurationError
 from spark_batchintory.masking import mask
+from spark_batchintory.passwords import LoginPasswords
 
 if TYPE_CHECKING:
     from spark_batchintory.facts import Setting
@@ -116,10 +117,10 @@ class Settings(BaseSettings):
     """Password where META_CONN names none."""
 
     INVENTORY_TOKEN: Token | None = Field(default=None, repr=False)
-    """Returns a fresh password for each login to the inventory; in code only."""
+    """Returns a fresh password to log in to the inventory with (see `passwords`); in code only."""
 
     META_TOKEN: Token | None = Field(default=None, repr=False)
-    """Returns a fresh password for each login to the meta database; in code only."""
+    """Returns a fresh password to log in to the meta database with; in code only."""
 
     INVENTORY_CONN_SCHEMA: Annotated[str | None, BeforeValidator(_empty_as_none)] = None
     """Schema of the inventory's tables; None is the database's default."""
@@ -362,7 +363,7 @@ def _with_token(connection: Connection, token: Token | None, setting: str) -> Co
         raise ConfigurationError(
             f"{setting} needs the URL of a database server: files, Delta tables and engines take no password from it"
         )
-    return replace(connection, token=Remembering(token))
+    return replace(connection, token=LoginPasswords(token, setting))
 
 
 def _explicit(settings: Mapping[str, object]) -> dict[str, Any]:

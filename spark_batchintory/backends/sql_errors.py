@@ -38,6 +38,9 @@ _FORBIDDEN: dict[str, frozenset[Any]] = {
     # READONLY
     "sqlite": frozenset({8}),
 }
+_REFUSED_LOGIN = frozenset({1045, 1698, 1862})
+"""Of MySQL: access denied (with a password, without one), a password that has expired."""
+
 # What the caller's filter, or a table that is not what it was, leads to; on PostgreSQL all of classes 22 and 42.
 _NOT_UNDERSTOOD: dict[str, frozenset[Any]] = {
     # unknown table, unknown column, syntax, unknown function, not unique, wrong value
@@ -107,6 +110,20 @@ def is_disconnect(error: Exception, dialect: sa.Dialect) -> bool:
     return bool(dialect.is_disconnect(error, None, None)) or (
         code is None and isinstance(error, dbapi.OperationalError)
     )
+
+
+def is_refused_login(error: Exception) -> bool:
+    """
+    Whether a connection may not have been made because of the password.
+
+    PostgreSQL's drivers have no code before there is a session. libpq knows whether the server had asked for a
+    password: one that is away, or full, has not. psycopg2 does not pass that on: there it may always be the password.
+    """
+    module = type(error).__module__
+    if module.startswith("pymysql"):
+        return _code(error) in _REFUSED_LOGIN
+    line = getattr(error, "pgconn", None)
+    return module.startswith("psycopg2") or bool(getattr(line, "used_password", False))
 
 
 def _is_outdated_plan(error: Exception) -> bool:

@@ -25,7 +25,9 @@ from sqlalchemy.pool import QueuePool
 
 from ..connections import Connection
 from ..errors import MissingDependencyError
+from ..passwords import LoginPasswords
 from . import sql_silence
+from .sql_errors import is_refused_login
 
 LOCK_WAIT = 10.0
 """Seconds a statement waits for a lock before the transaction is tried again."""
@@ -65,13 +67,16 @@ def made(connection: Connection, isolation_level: str, *, debug: bool) -> tuple[
     bounds = sql_silence.options(url)
     url, prepared = _psycopg_options(url)
     driver = url.get_driver_name()
-    engine = _created(url, {**_options(url, isolation_level, {**bounds, **prepared}), "echo": debug})
+    # Who gives out passwords that live for an hour also ends connections that idle, and puts a server to sleep: there
+    # a connection of the pool is asked for a sign of life before it is used, which costs a trip.
+    options = {"echo": debug, "pool_pre_ping": connection.token is not None}
+    engine = _created(url, {**_options(url, isolation_level, {**bounds, **prepared}), **options})
     limit_silence = sql_silence.listen(engine)
     sa.event.listen(engine, "connect", _SETUP[engine.dialect.name])
     if driver == "psycopg" and not prepared:
         sa.event.listen(engine, "connect", _prepare_nothing)
     if connection.token is not None:
-        sa.event.listen(engine, "do_connect", _fresh_password(connection.token))
+        sa.event.listen(engine, "do_connect", _logging_in(connection.token))
     if driver == "pymysql":
         sa.event.listen(engine, "do_connect", _utf8_password)
         sa.event.listen(engine, "reset", _roll_back_unless_committed)
@@ -120,11 +125,21 @@ def _roll_back_unless_committed(connection: Any, record: Any, state: Any) -> Non
         connection.rollback()
 
 
-def _fresh_password(token: Callable[[], str]) -> Callable[..., None]:
-    def provide(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> None:
-        parameters["password"] = token()
+def _logging_in(passwords: LoginPasswords) -> Callable[..., Any]:
+    """
+    What makes a connection, with a password that is fresh enough; in a copy of the arguments, which threads share.
+    """
 
-    return provide
+    def connect(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:
+        def connected(password: str) -> Any:
+            own = {**parameters, "password": password}
+            if dialect.driver == "pymysql":
+                _utf8_password(dialect, record, arguments, own)
+            return dialect.connect(*arguments, **own)
+
+        return passwords.login(connected, is_refused_login)
+
+    return connect
 
 
 def _utf8_password(dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> None:

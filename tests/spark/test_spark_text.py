@@ -11,7 +11,11 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from spark_batchintory.backends.delta_spark import _table_names
+from spark_batchintory.backends.spark_files import SparkFileTable
+from spark_batchintory.backends.spark_meta import _names
 from spark_batchintory.backends.spark_text import literal, name_of, parts_of
+from spark_batchintory.meta import MetaTable
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=40)
 WEIGHTS = st.decimals(-(10**28), 10**28, places=9)
@@ -23,6 +27,7 @@ VALUES = st.one_of(
     TEXTS,
     st.datetimes(datetime(1900, 1, 1), datetime(9999, 12, 31)),  # noqa: DTZ001  # naive UTC, as in the inventory
 )
+NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20)
 HOSTILE = [
     "it's",
     '"',
@@ -78,6 +83,48 @@ def test_a_name_comes_apart_as_it_was_put_together(parts):
     Behaviour: whatever a catalog calls its tables.
     """
     assert parts_of(name_of(*parts)) == tuple(parts)
+
+
+CATALOG_NAMES = [
+    ("main.ops.inventory", "`main`.`ops`.`inventory`"),
+    ("my-catalog.ops-1.größe", "`my-catalog`.`ops-1`.`größe`"),
+    ("`my-catalog`.ops.`a b`", "`my-catalog`.`ops`.`a b`"),
+    ("main.`my.schema`.`odd``tick`", "`main`.`my.schema`.`odd``tick`"),
+    ("main.ops.`1; DROP TABLE x --`", "`main`.`ops`.`1; DROP TABLE x --`"),
+    ("main.select.table", "`main`.`select`.`table`"),
+    ("ops.inventory", "`ops`.`inventory`"),
+    ("inventory", "`inventory`"),
+]
+"""What somebody calls a table of Unity Catalog, and how it has to be spelled in SQL."""
+
+
+@pytest.mark.parametrize(("given_name", "spelled"), CATALOG_NAMES)
+def test_names_of_a_catalog_are_spelled(given_name, spelled):
+    """
+    API: `delta:catalog.schema.table`, meta tables and tables of files in Unity Catalog, with the characters that its
+    names may have: each part is quoted, and the table of beats lies beside its inventory.
+    """
+    assert _table_names(given_name) == (spelled, f"{spelled[:-1]}_beat`")
+    assert _names(MetaTable(given_name))[0] == spelled
+    assert SparkFileTable(given_name, lambda: None)._place == spelled
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=20), min_size=3, max_size=3)
+)
+@example(["my-catalog", "größe", "odd`tick"])
+@example(["a.b", "c d", "1; DROP TABLE x --"])
+def test_spark_reads_a_name_as_it_was_meant(spark, parts):
+    """
+    API: Spark's own parser finds the three parts that were put in. Catalogs with such names there are on Databricks.
+    """
+    if not hasattr(spark, "_jsparkSession"):
+        pytest.skip("Connect shows no parser")
+    parser = spark._jsparkSession.sessionState().sqlParser()
+    found = parser.parseMultipartIdentifier(name_of(*parts))
+
+    assert [found.apply(number) for number in range(found.size())] == parts
 
 
 def test_what_cannot_be_spelled_is_refused():
