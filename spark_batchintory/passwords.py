@@ -57,7 +57,7 @@ class LoginPasswords:
     """
     A function that returns passwords, and the last few that it returned, which are secrets too.
 
-    Parameters
+    Attributes
     ----------
     function
         Returns a password that is good for 15 minutes or longer.
@@ -65,9 +65,6 @@ class LoginPasswords:
         Where it comes from, for messages.
     clock
         Seconds, monotonic.
-
-    Attributes
-    ----------
     given
         The last few passwords, to be masked.
     """
