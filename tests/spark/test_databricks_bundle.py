@@ -26,6 +26,8 @@ TARGETS = ("serverless", "classic")
 KEYS = {"tasks": "task_key", "job_clusters": "job_cluster_key", "environments": "environment_key"}
 FILES = 6
 
+pytestmark = pytest.mark.timeout(900)  # some thirty commits of Delta each, which a busy machine makes in five seconds
+
 
 def read(name: str) -> dict[str, Any]:
     """
