@@ -1,8 +1,6 @@
 """
 Every error this library raises, as one tree that branches by what the caller should do next.
 
-::
-
     BatchintoryError
     ├── ConfigurationError      fix the call or the setting (is a ValueError too); nothing was written
     ├── MissingDependencyError  install the extra it names (is an ImportError too)
