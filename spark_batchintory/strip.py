@@ -25,6 +25,7 @@ import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
+from zlib import crc32
 
 from .answers import Answer, Column
 from .coverage import STATES, Cell, Segment, State, strip, total
@@ -80,7 +81,11 @@ class Coverage(Answer[Segment]):
 
     def _repr_html_(self) -> str:
         table = Answer._repr_html_(self)
-        return f"{drawn_strip(self.rows, 'Coverage')}<p>{legend(total(self.rows))}</p>{table}" if self.rows else table
+        if not self.rows:
+            return table
+        # A notebook shows several, each with words of its own.
+        name = f"coverage-{crc32(in_words(self.rows).encode()):08x}"
+        return f"{drawn_strip(self.rows, 'Coverage', name=name)}<p>{legend(total(self.rows))}</p>{table}"
 
 
 def coverage_answer(rows: Iterable[Segment], notes: Iterable[str] = ()) -> Coverage:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import re
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -399,6 +400,15 @@ class TestForms:
         assert shown.index("<svg") < shown.index("<table")
         assert "untouched 38" in shown
         assert "<svg" not in coverage_answer(())._repr_html_()
+
+    def test_several_strips_of_a_notebook_have_words_of_their_own(self):
+        """
+        Behaviour: a screen reader tells of each strip what that one shows.
+        """
+        ids = [re.findall(r' id="(\S+)"', coverage_answer(self.STRETCHES[:n])._repr_html_()) for n in (1, 2)]
+
+        assert [len(found) for found in ids] == [2, 2]
+        assert not set(ids[0]) & set(ids[1])
 
 
 class TestCard:
