@@ -142,13 +142,20 @@ def _speed(now: Work) -> str:
 
 def _running(lease: Lease, now: datetime) -> str:
     attempt = f", attempt {lease.attempt}" if lease.attempt != 1 else ""
-    who = f"batch {lease.batch_id} runs for {told(now - lease.started)} with {lease.worker}{attempt}"
+    who = f"batch {lease.batch_id} runs for {told(now - lease.started)} with {named(lease.worker)}{attempt}"
     if lease.lease_until is None:
         return who
     left = lease.lease_until - now
     if left > timedelta(0):
         return f"{who}; its lease ends in {told(left)}"
     return f"{who}; its lease is over since {told(-left)}: the next acquire takes it"
+
+
+def named(worker: str | None) -> str:
+    """
+    A worker as people are told of it; those of pybatchintory left no name.
+    """
+    return worker or "a worker of pybatchintory"
 
 
 def _lost(now: Work) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from .at_work import told
+from .at_work import named, told
 from .batch import BatchRow, JobRow, Kind, Status
 from .call import lease_of
 from .diagnosing import HINT, OK, PROBLEM, Check
@@ -78,7 +78,7 @@ def _lease_checks(place: str, facts: JobFacts, now: datetime) -> Iterator[Check]
         since = now - row.processing_start
         if since > _LONG or (usual is not None and since > _TIMES * usual):
             than = f", where the ones before took {told(usual)}" if usual is not None else ""
-            message = f"batch {row.id} runs since {told(since)} with {row.worker}{than}"
+            message = f"batch {row.id} runs since {told(since)} with {named(row.worker)}{than}"
             cure = f"look at that worker, or spark-batchintory cancel {row.id}, by which it is fenced out"
             yield Check("leases", place, HINT, message, cure)
 
