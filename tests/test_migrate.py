@@ -12,6 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -646,6 +647,41 @@ class TestSqlite:
         assert read_only.migrate(dry_run=True)[0].succeeded == 1
         with pytest.raises(ConfigurationError, match="may not do that"):
             read_only.migrate()
+
+    def test_the_notebook_begins_with_what_pybatchintory_writes(self, idle):
+        """
+        Docs: table and rows that notebooks/06_migration.ipynb makes are those of pybatchintory, but for the times.
+        """
+        notebook = json.loads((Path(__file__).parents[1] / "notebooks" / "06_migration.ipynb").read_text("utf-8"))
+        (cell,) = [cell for cell in notebook["cells"] if cell["id"] == "old"]
+        made: dict[str, Any] = {}
+        exec("".join(cell["source"]), made)  # what readers run is what is compared
+        with made["folder"], Stage(f"sqlite:///{made['database']}") as stage:
+            idle[0].configure(stage.url, INVENTORY_TABLE_NAME="theirs")
+            for ending in ("succeeded", "failed", "succeeded", "running"):
+                batch = idle[0].acquire(batch_weight=400)
+                if ending == "succeeded":
+                    idle[0].release(batch, True, result={"files": 4})
+                if ending == "failed":
+                    idle[0].release(batch, False, logging="the disk was full")
+            idle[0].call("leave")
+
+            ours, theirs = (
+                [stage.rows(f"PRAGMA table_info({name})"), rows_of(stage, name)] for name in ("inventory", "theirs")
+            )
+        assert ours == theirs
+
+
+def rows_of(stage: Stage, table: str) -> list[dict[str, Any]]:
+    """
+    The rows of a table as pybatchintory left it, of times only whether they are there.
+    """
+    columns = [column[1] for column in stage.rows(f"PRAGMA table_info({table})")]
+    rows = [dict(zip(columns, row, strict=True)) for row in stage.rows(f"SELECT * FROM {table} ORDER BY id")]
+    for row in rows:
+        row |= {"config": json.loads(row["config"]), "start": bool(row.pop("processing_start"))}
+        row |= {"end": bool(row.pop("processing_end"))}
+    return rows
 
 
 class TestPostgres:

@@ -67,6 +67,7 @@ def test_quickstart_shows_what_it_says(notebook_run: NotebookRun) -> None:
     assert shown["rest"].endswith("and then: None\n")
     assert shown["fail"].startswith("[8, 9]\n")
     assert "failed: the connection broke" in shown["fail"]
+    assert "Uids 1 to 9; items: 7 done, 2 failed." in shown["strip"]
     assert "attempt 2, succeeded>" in shown["retry"]
     assert "Row(events=90, amount=2475)" in shown["published"]
     assert re.findall(r"\b(?:failed|succeeded)\b", _text(cells["trace"], "text/plain")) == ["failed", "succeeded"]
@@ -93,6 +94,7 @@ def test_recursion_shows_what_it_says(notebook_run: NotebookRun) -> None:
     assert "uids 9–9, 1 items" in shown["late"]
     assert re.findall(r"\b(?:range|late)\b", shown["late"]) == ["range", "late"]
     assert (shown["total"], shown["redone"].splitlines()[-1]) == ("605", "8228")
+    assert shown["strip"].startswith("██▒▒██████\n")
     assert "publication 8 of bronze: batch 17 replaces 2\n" in shown["redone"]
     assert shown["newcomer"].startswith("[1, 3, 4, 5, 6, 7, 8]\n")
     assert "superseded" in shown["newcomer"]
@@ -115,6 +117,7 @@ def test_delta_inventory_shows_what_it_says(notebook_run: NotebookRun) -> None:
     assert "Summary(succeeded=2, failed=0, items=4" in shown["rest"]
     assert shown["fail"].startswith("[7]\n")
     assert "failed: the connection broke" in shown["fail"]
+    assert shown["strip"].startswith("██████F\n")
     assert "attempt 2, succeeded>" in shown["retry"]
     assert "Row(events=70, amount=1540)" in shown["retry"]
     assert re.findall(r"\b(?:failed|succeeded)\b", shown["trace"]) == ["failed", "succeeded"]
@@ -127,6 +130,84 @@ def test_delta_inventory_shows_what_it_says(notebook_run: NotebookRun) -> None:
     assert len(re.findall(r"\|failed +\|.*ConnectionError: the connection broke", shown["attempts"])) == 1
     assert re.findall(r"\|(CREATE TABLE|MERGE) *\|", shown["history"])[:2] == ["CREATE TABLE", "MERGE"]
     assert re.findall(r"\|\d+\| +(\d)\| +(\d)\| +(\d)\|(running)\|", shown["travel"]) == [("1", "2", "1", "running")]
+
+
+def test_backfill_shows_what_it_says(notebook_run: NotebookRun) -> None:
+    """
+    A backfill and a redo beside the daily job: neither waits, bounds hold, what was redone counts once (P1, P2, P5).
+    """
+    notebook = notebook_run(ROOT / "notebooks" / "04_backfill.ipynb")
+    cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
+    shown = {name: _text(cell, "text/plain") for name, cell in cells.items()}
+    drawn = {name: re.findall(r"Uids [^.]+\.", _text(cell, "text/html")) for name, cell in cells.items()}
+
+    assert "batches: 4 (4 succeeded, 0 failed), items: 12" in shown["daily"]
+    assert shown["backfill"].endswith("complete: False\n")
+    assert "items: 2, weight: 2; complete" in shown["midway"]
+    assert drawn["midway"] == [
+        "Uids 1 to 14; items: 14 done.",
+        "Uids 4 to 9; items: 2 done, 2 untouched, 2 running.",
+    ]
+    assert "items: 2, weight: 2; complete" in shown["complete"]
+    assert shown["complete"].endswith("files in its sink: [4, 5, 6, 7, 8, 9]\n")
+    assert re.search(r" daily .* 4 +6 +3 +3 .* redo ", shown["redo-plan"])
+    assert shown["redo"].startswith("uids [4, 5, 6] once more, in place of batch 2\ntotal as it was: 1155\n")
+    assert drawn["redo"] == ["Uids 1 to 15; items: 11 done, 1 untouched, 3 running.", "Uids 4 to 9; items: 6 done."]
+    assert "total: 6765\n" in shown["redone"]
+    assert drawn["redone"] == ["Uids 1 to 15; items: 15 done.", "Uids 4 to 9; items: 6 done."]
+    assert re.findall(r"\| +(\d+)\| +(\d+)\| *(range|redo)\|", shown["batches"])[-2:] == [
+        ("4", "6", "redo"),
+        ("15", "15", "range"),
+    ]
+
+
+def test_workers_show_what_they_say(notebook_run: NotebookRun) -> None:
+    """
+    One of four processes is killed in the middle of a batch: another takes that over, and each file counts once (P1,
+    P2, P5, P7).
+    """
+    notebook = notebook_run(ROOT / "notebooks" / "05_workers.ipynb")
+    cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
+    shown = {name: _text(cell, "text/plain") for name, cell in cells.items()}
+
+    (stuck,) = re.findall(r"killed in batch (\d+) with exit code -9\n", shown["kill"])
+    assert f"batch {stuck} runs for" in shown["kill"]
+    assert " running" in _text(cells["kill"], "text/html").partition("</desc>")[0]
+    assert f"rescued job=upper batch={stuck} attempt=2 " in shown["rest"]
+    (lost, taken) = re.findall(r"([\w.-]+:\d+) .* (lost|succeeded) ", shown["rest"].partition("batch_id")[2])
+    assert (lost[1], taken[1], lost[0] == taken[0]) == ("lost", "succeeded", False)
+    assert re.match(r"90 files in \d+ folders that count\nand in one that does not: \d+\.txt", shown["once"])
+    shares = re.findall(r":\d+: (\d+) files, in batches (.*)", shown["shares"])
+    assert (len(shares), sum(int(files) for files, _ in shares)) == (4, 90)
+    drawing = _text(cells["timeline"], "text/html")
+    assert drawing.count("<rect") == sum(len(batches.split()) for _, batches in shares) + 1
+    assert (
+        drawing.count(f"batch {stuck}, attempt 1, lost") == drawing.count(f"batch {stuck}, attempt 2, succeeded") == 1
+    )
+
+
+def test_migration_shows_what_it_says(notebook_run: NotebookRun) -> None:
+    """
+    An inventory of pybatchintory is taken over, and its job goes on: what failed and what was abandoned come back (P1).
+    """
+    notebook = notebook_run(ROOT / "notebooks" / "06_migration.ipynb")
+    cells = {cell.id: cell for cell in notebook.cells if cell.cell_type == "code"}
+    shown = {name: _text(cell, "text/plain") for name, cell in cells.items()}
+
+    assert "(4, 13, 16, 'running', None)" in shown["old"]
+    assert "spark-batchintory migrate" in shown["refused"]
+    assert "this is what would be done; nothing was" in shown["look"]
+    assert re.search(r"taken over +daily +files +16 +2 +1 +1 +0 +0", shown["migrate"])
+    assert shown["before"].startswith("████FFFF████▒▒▒▒····\n")
+    assert "with a worker of pybatchintory; its lease ends in" in shown["before"]
+    assert shown["loop"] == "batch 2 from 5 to 8 attempt 2\nbatch 5 from 17 to 20 attempt 1\n"
+    assert "batch 4 from 13 to 16 attempt 2\n" in shown["rescue"]
+    assert re.findall(r"Uids [^.]+\.", _text(cells["after"], "text/html")) == [
+        "Uids 1 to 20; items: 8 done, 4 untouched, 4 running, 4 failed.",
+        "Uids 1 to 20; items: 20 done.",
+    ]
+    assert shown["once"] == "8 files with pybatchintory, 12 since, each once\n"
+    assert re.findall(r"\b(?:failed|succeeded)\b", shown["history"]) == ["failed", "succeeded"]
 
 
 class NotebookRun:
