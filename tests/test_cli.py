@@ -558,10 +558,11 @@ VERBS = [cli._name(command.callback) for command in cli.app.registered_commands]
 
 class TestHelp:
     @pytest.mark.parametrize("verb", [verb for verb in VERBS if verb != "demo"])
-    def test_each_verb_shows_a_call_that_is_right(self, begun, verb):
+    def test_each_verb_shows_a_call_that_is_right(self, begun, verb, monkeypatch, tmp_path):
         """
         API: help teaches: every verb has an example, and whoever types it makes no wrong call.
         """
+        monkeypatch.chdir(tmp_path)  # report writes a page
         told = " ".join(run(verb, "--help").stdout.split()).partition("Example: spark-batchintory ")[2]
 
         assert told.split()[0] == verb
