@@ -73,6 +73,7 @@ soak: $(VENV)/.dev ## kill and stop workers on 100,000 items, then reconcile; SO
 
 mutants: $(VENV)/.dev ## take out one guard at a time, and see the tests fail; MUTANTS_ARGS="--database sqlite" for a part
 	@.ci/find-mariadb
+	@.ci/find-pybatchintory >/dev/null
 	@$(BIN)/python -m mutants $(MUTANTS_ARGS)
 
 pins: $(VENV)/.dev ## renew constraints.txt: the newest versions that Python 3.10 and later can have

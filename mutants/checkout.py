@@ -36,7 +36,7 @@ class Checkout:
         for name in filter(None, names):
             if (ROOT / name).is_file():
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(ROOT / name, folder / name)
+                shutil.copy(ROOT / name, folder / name)  # with its mode: some are run
         if (ROOT / ".lanes").exists():
             (folder / ".lanes").symlink_to(ROOT / ".lanes")  # environments of others, which no mutant changes
         self._check_import()
