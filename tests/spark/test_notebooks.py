@@ -171,7 +171,6 @@ def test_workers_show_what_they_say(notebook_run: NotebookRun) -> None:
     shown = {name: _text(cell, "text/plain") for name, cell in cells.items()}
 
     (stuck,) = re.findall(r"killed in batch (\d+) with exit code -9\n", shown["kill"])
-    assert f"batch {stuck} runs for" in shown["kill"]
     assert " running" in _text(cells["kill"], "text/html").partition("</desc>")[0]
     assert f"rescued job=upper batch={stuck} attempt=2 " in shown["rest"]
     (lost, taken) = re.findall(r"([\w.-]+:\d+) .* (lost|succeeded) ", shown["rest"].partition("batch_id")[2])
@@ -199,7 +198,6 @@ def test_migration_shows_what_it_says(notebook_run: NotebookRun) -> None:
     assert "this is what would be done; nothing was" in shown["look"]
     assert re.search(r"taken over +daily +files +16 +2 +1 +1 +0 +0", shown["migrate"])
     assert shown["before"].startswith("████FFFF████▒▒▒▒····\n")
-    assert "with a worker of pybatchintory; its lease ends in" in shown["before"]
     assert shown["loop"] == "batch 2 from 5 to 8 attempt 2\nbatch 5 from 17 to 20 attempt 1\n"
     assert "batch 4 from 13 to 16 attempt 2\n" in shown["rescue"]
     assert re.findall(r"Uids [^.]+\.", _text(cells["after"], "text/html")) == [
