@@ -30,7 +30,7 @@ import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta
 from operator import attrgetter
 from typing import Any
 
@@ -41,6 +41,7 @@ from .file_patterns import FilePattern
 from .folders import local_folder
 from .found_files import LATEST, Entry, FileTable, FoundFile, Place, digest_of, microseconds, rewritten
 from .paths import canonical, is_hidden, is_ignored
+from .process_clock import utc_now
 
 MIN_AGE = timedelta(minutes=1)
 """How long a file must have been left in peace before it is registered, where it can be seen half-written."""
@@ -130,7 +131,7 @@ def register_files(
     meant, place = FilePattern(pattern), place_of(path, storage_options or {})
     if min_age is None:
         min_age = timedelta(0) if place.appears_whole else MIN_AGE
-    youngest = microseconds((clock or _utc_now)() - min_age) if min_age else None
+    youngest = microseconds((clock or utc_now)() - min_age) if min_age else None
     scanning = _Scanning(place, meant, youngest)
     return _scanned(scanning, table, rewritten == "new", dry_run)
 
@@ -325,7 +326,3 @@ class _Spool:
 
     def close(self) -> None:
         self._db.close()
-
-
-def _utc_now() -> datetime:
-    return datetime.now(timezone.utc).replace(tzinfo=None)

@@ -8,7 +8,6 @@ tables and reports.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from .batch import BatchRow, Claimed, Status
@@ -17,6 +16,7 @@ from .errors import ConfigurationError
 from .handle import Batch
 from .inventory import InventoryBackend, Published
 from .meta import MetaTable
+from .process_clock import utc_now
 from .publications import RoutedMeta
 from .recorded import output_path
 from .rereading import pinned_items
@@ -184,7 +184,7 @@ class Overview:
         from .settings import shown_settings
 
         shown = shown_settings(self.settings)
-        return doctoring.doctor(self.backend, self.meta, job, shown, _utc_now, self._secrets)
+        return doctoring.doctor(self.backend, self.meta, job, shown, utc_now, self._secrets)
 
     def read_batch(self, batch_id: int) -> Batch:
         """
@@ -203,10 +203,3 @@ class Overview:
             raise ConfigurationError(f"there is no batch {batch_id} in this inventory")
         self.meta.check(table_of(row))
         return Batch(Claimed(row, pinned_items(self.meta, row)), None)
-
-
-def _utc_now() -> datetime:
-    """
-    The clock of this process, naive UTC.
-    """
-    return datetime.now(timezone.utc).replace(tzinfo=None)

@@ -14,8 +14,8 @@ import pytest
 import spark_batchintory as bi
 from spark_batchintory import CommitUnknown, ConfigurationError, LeaseLost
 from spark_batchintory.backends import delta_inventory
-from spark_batchintory.backends.delta_clock import utc_now
 from spark_batchintory.backends.delta_rs import RsDeltaTable
+from spark_batchintory.process_clock import utc_now
 from spark_batchintory.testing.steps import everything
 
 from .delta_stage import DeltaStage

@@ -282,6 +282,7 @@ class TestLiveWorkers:
         batch, other = old.acquire(batch_count=5), old.acquire(batch_count=5)
         inventory = stage.open()
         inventory.migrate()
+        assert "with a worker of pybatchintory; its lease ends in" in str(inventory.status("daily"))
         assert drain(inventory, "daily", batch_count=19) == [list(range(11, 30))]
 
         old.release(batch, True, result={"rows": 5})

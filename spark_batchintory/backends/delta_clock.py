@@ -22,13 +22,6 @@ _ASKED_EVERY = timedelta(hours=1)
 """How long an answer of the storage holds: clocks that are wrong drift by seconds a day."""
 
 
-def utc_now() -> datetime:
-    """
-    The clock of the process, naive UTC.
-    """
-    return datetime.now(timezone.utc).replace(tzinfo=None)
-
-
 def allowed_skew(lease: timedelta) -> timedelta:
     """
     How far a worker's clock may be from the storage's: a tenth of the lease, and 5 s at least.

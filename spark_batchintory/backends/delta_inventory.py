@@ -21,11 +21,12 @@ from ..errors import BatchintoryError
 from ..facts import StoreFacts
 from ..inventory import Decide, JobCounts, Outline, Published, Standing, Written
 from ..lifecycle import OPEN
+from ..process_clock import utc_now
 from ..retrying import persistently
 from ..uids import HIGHEST, LOWEST
 from ..weights import total_weight
 from . import delta_rows
-from .delta_clock import CheckedClock, Clock, allowed_skew, utc_now
+from .delta_clock import CheckedClock, Clock, allowed_skew
 from .delta_rows import ATTEMPT, BATCHES, CLOSED_GAP, FINISHED, JOB, OPEN_BATCH, OPEN_GAP
 from .delta_table import DeltaTable, Term, Where, check_engine, checked_engine, facts_of, standing_of
 from .delta_turns import Turns

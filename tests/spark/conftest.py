@@ -8,8 +8,8 @@ import os
 
 import pytest
 
-from spark_batchintory.backends.delta_clock import utc_now
 from spark_batchintory.backends.delta_rs import RsDeltaTable
+from spark_batchintory.process_clock import utc_now
 from spark_batchintory.testing.inventory_names import NamesContract
 from spark_batchintory.testing.inventory_turns import TurnsContract
 from tests.backends.delta_store import stepped
