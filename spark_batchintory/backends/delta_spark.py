@@ -21,7 +21,6 @@ from typing import Any
 
 from ..errors import ClaimConflict, CommitUnknown, ConfigurationError, InventoryUnavailable, LeaseLost
 from ..listing import listing_tasks
-from ..retrying import persistently
 from . import spark_errors
 from .delta_clock import EPOCH
 from .delta_queries import select_beats, select_records, select_standing, select_tallies
@@ -42,14 +41,12 @@ from .delta_table import (
     upgraded,
     was_records,
 )
+from .spark_creating import create, together
 from .spark_session import SMALL_COMMITS
 from .spark_text import literal, literals, name_of, parts_of
 
 ENGINE = "spark"
 """What the table's property says while this engine writes it."""
-
-_MAKING = timedelta(seconds=5)
-"""How long another process may take to make the table, between its folder and its first commit."""
 
 _KEPT_HOURS = 7 * 24
 """How old files must be to be deleted when no version needs them: some may be of a commit that is yet to come."""
@@ -101,14 +98,10 @@ class SparkDeltaTable:
         """
         Make or check the tables; see the port.
         """
-        try:
-            return persistently(self._prepared, patience=_MAKING)
-        except InventoryUnavailable as error:
-            if isinstance(error.__cause__, ClaimConflict):
-                raise ConfigurationError(
-                    f"the folder of inventory {self.location!r} holds other files: set INVENTORY_CONN to another name"
-                ) from error
-            raise
+        return together(
+            self._prepared,
+            f"the folder of inventory {self.location!r} holds other files: set INVENTORY_CONN to another name",
+        )
 
     def _prepared(self) -> str:
         properties = self._properties(self._name)
@@ -147,17 +140,12 @@ class SparkDeltaTable:
     def _create(self) -> None:
         properties = properties_of(ENGINE, str(uuid.uuid4()))
         columns, partitions = _TYPED, ", ".join(PARTITIONED_BY)
-        statement = f"CREATE TABLE IF NOT EXISTS {self._name} ({columns}) USING delta PARTITIONED BY ({partitions})"
-        try:
-            self.session.sql(f"{statement} TBLPROPERTIES ({_spelled(properties)})").collect()
-            self.session.sql(f"CREATE TABLE IF NOT EXISTS {self._beats} ({_BEATS}) USING delta").collect()
-        except Exception as error:  # Spark's have no class in common; see spark_errors
-            text = spark_errors.told(error)
-            doing = f"making the inventory {self.location!r}"
-            if "NON_EMPTY_LOCATION" in text:  # somebody else's files, or another process is at it right now
-                raise ClaimConflict(f"{doing}: {spark_errors.first_line(error)}") from error
-            if not (spark_errors.is_conflict(text) or "ALREADY_EXISTS" in text):
-                raise spark_errors.translated(error, doing) from error
+        records = f"CREATE TABLE IF NOT EXISTS {self._name} ({columns}) USING delta PARTITIONED BY ({partitions})"
+        statements = (
+            f"{records} TBLPROPERTIES ({_spelled(properties)})",
+            f"CREATE TABLE IF NOT EXISTS {self._beats} ({_BEATS}) USING delta",
+        )
+        create(self.session, statements, f"making the inventory {self.location!r}")
 
     def rows(self, where: Where, **how: Any) -> list[Record]:
         """

@@ -19,6 +19,7 @@ from ..found_files import FoundFile, State, check_columns, microseconds
 from ..local_frame import frame_of
 from ..retrying import persistently
 from . import spark_errors
+from .spark_creating import create, together
 from .spark_text import name_of, parts_of
 
 _COLUMNS = "uid BIGINT, item STRING, weight BIGINT, modified_at TIMESTAMP, registered_at TIMESTAMP, digest STRING"
@@ -55,9 +56,10 @@ class SparkFileTable:
         """
         Make or check the table; see the port.
         """
-        if not self.exists():
-            persistently(self._make)
-            self.exists()
+        together(
+            self._prepared,
+            f"the folder of table {self._name!r} holds other files: name another table of files for them",
+        )
 
     def known(self, digests: Sequence[str]) -> Mapping[str, State]:
         """
@@ -81,12 +83,16 @@ class SparkFileTable:
         check_columns(self._name, columns)
         return True
 
-    def _make(self) -> None:
-        self._run(
+    def _prepared(self) -> None:
+        if self._is_there():
+            return
+        statement = (
             f"CREATE TABLE IF NOT EXISTS {self._place} ({_COLUMNS}) USING delta "
-            "TBLPROPERTIES ('delta.isolationLevel' = 'Serializable')",
-            "making",
+            "TBLPROPERTIES ('delta.isolationLevel' = 'Serializable')"
         )
+        create(self._session(), [statement], f"making table {self._name!r}")
+        if not self._is_there():
+            raise ClaimConflict(f"table {self._name!r} is being made by another process")
 
     def _known(self, digests: Sequence[str]) -> Mapping[str, State]:
         with self._view({"digest": ("STRING", digests)}) as view:

@@ -5,6 +5,7 @@ Folders that are scanned into Delta tables through Spark, and worked off from th
 from __future__ import annotations
 
 import os
+import shutil
 import threading
 from datetime import timedelta
 
@@ -86,6 +87,38 @@ def test_scanners_beside_one_another(delta, tmp_path):
     assert [row.uid for row in rows] == list(range(1, 31))
     assert len({row.item for row in rows}) == 30
     assert sum(answer.registered for answer in answers) == 30
+
+
+def test_a_table_that_another_scanner_is_making(delta, landing, tmp_path):
+    """
+    P1: between its folder and its first commit a table is no table yet; who comes then waits, and goes on with it.
+    """
+    begun = tmp_path / "files"
+    (begun / "_delta_log").mkdir(parents=True)
+    (begun / "_delta_log" / ".00.json.tmp").touch()
+    table, tries = SparkFileTable(f"delta.`{begun}`", lambda: delta), []
+    make = table._prepared
+
+    def make_again():
+        tries.append(begun.exists())
+        try:
+            make()
+        finally:
+            if len(tries) == 1:
+                shutil.rmtree(begun)
+
+    table._prepared = make_again
+    assert register_files(str(landing), table).registered == 3
+    assert tries == [True, False]
+
+
+def test_files_of_somebody_else_are_left_alone(delta, landing):
+    """
+    API: a folder with other files becomes no table.
+    """
+    with pytest.raises(ConfigurationError, match=r"holds other files.*another table"):
+        register_files(str(landing), SparkFileTable(f"delta.`{landing}`", lambda: delta))
+    assert not (landing / "_delta_log").exists()
 
 
 def test_a_page_that_was_looked_at_too_early_is_refused(delta, landing, name):
