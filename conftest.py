@@ -38,6 +38,7 @@ settings.register_profile("tests", deadline=None)  # a busy machine is no failur
 settings.load_profile("tests")
 import spark_batchintory as bi  # noqa: E402 (only what is imported after that line is rewritten)
 from spark_batchintory.backends.spark_session import delta_confs  # noqa: E402
+from spark_batchintory.demo.session import COMPILED_ONCE  # noqa: E402
 from spark_batchintory.errors import MissingDependencyError  # noqa: E402
 
 CONNECT = os.environ.get("SPARK_API_MODE") == "connect"
@@ -179,8 +180,12 @@ def _release(package: str) -> tuple[int, ...]:
 
 def _spark_settings(folder: Path) -> dict[str, str]:
     # No compiled code: for the few rows of a test compiling costs more than running. Notebooks and demo do compile.
+    # What Java compiles of Spark itself it compiles once, without the second time that takes most of a short test.
+    java = {"user.timezone": "UTC", "java.io.tmpdir": folder, "derby.system.home": folder}
     return {
-        "spark.driver.extraJavaOptions": f"-Duser.timezone=UTC -Djava.io.tmpdir={folder} -Dderby.system.home={folder}",
+        "spark.driver.extraJavaOptions": " ".join(
+            [COMPILED_ONCE, *(f"-D{name}={value}" for name, value in java.items())]
+        ),
         "spark.local.dir": str(folder),
         "spark.sql.adaptive.enabled": "false",
         "spark.sql.codegen.wholeStage": "false",

@@ -32,16 +32,19 @@ class Pace:
         Seconds after the end of a lease before others take the batch: what is allowed for clocks.
     patience
         Seconds for what is left to be done at the end.
+    items
+        The least and the most of an acquire's `batch_count`; its `batch_weight`, if any, is 6 times as much.
     """
 
     leases: tuple[float, ...]
     margin: float
     patience: float
+    items: tuple[int, int]
 
 
-QUICK = Pace((0.7, 1.0, 1.5, 2.0, 3.0), 0.0, 90.0)
-STEADY = Pace((6.0, 8.0, 10.0), 5.0, 240.0)
-"""For Delta, where a beat is a commit, and a worker's clock may be 5 s from the storage's."""
+QUICK = Pace((0.7, 1.0, 1.5, 2.0, 3.0), 0.0, 90.0, (30, 100))
+STEADY = Pace((6.0, 8.0, 10.0), 5.0, 240.0, (120, 400))
+"""For Delta, where claim, beat and end are a commit each, and a worker's clock may be 5 s from the storage's."""
 
 
 @dataclass(frozen=True, slots=True)

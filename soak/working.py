@@ -57,14 +57,15 @@ class Worker:
         Acquire one batch and see it through, if there is one.
         """
         way = self.dice.choices(list(_WAYS), list(_WAYS.values()))[0]
-        lease = self.dice.choice(self.place.pace.leases)
+        pace = self.place.pace
+        lease = self.dice.choice(pace.leases)
         is_beating = way != "outsleep" and self.dice.random() < 0.6
         batch = inventory.acquire_batch(
             JOB,
             TABLE,
             lease=lease,
-            batch_count=self.dice.randrange(30, 101),
-            batch_weight=self.dice.randrange(200, 600) if self.dice.random() < 0.5 else None,
+            batch_count=self.dice.randint(*pace.items),
+            batch_weight=6 * self.dice.randint(*pace.items) if self.dice.random() < 0.5 else None,
             retry_delay=0.05,
             max_attempts=50,
             heartbeat=is_beating,

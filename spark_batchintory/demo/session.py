@@ -26,7 +26,7 @@ _HOW_TO_GET_JAVA = (
 
 
 _CONNECT = ("SPARK_API_MODE", "SPARK_CONNECT_MODE_ENABLED", "SPARK_LOCAL_REMOTE", "SPARK_REMOTE")
-_COMPILED_ONCE = "-XX:TieredStopAtLevel=1"
+COMPILED_ONCE = "-XX:TieredStopAtLevel=1"
 """A JVM of a minute or two does not live to see what compiling its code a second time would save."""
 
 
@@ -113,7 +113,7 @@ def _gateway(conf: Any, messages: IO[bytes]) -> Any:
 
 def _settings(folder: Path) -> dict[str, str]:
     java = {"user.timezone": "UTC", "java.io.tmpdir": folder, "derby.system.home": folder}
-    options = [_COMPILED_ONCE, *(f'"-D{name}={value}"' for name, value in java.items())]
+    options = [COMPILED_ONCE, *(f'"-D{name}={value}"' for name, value in java.items())]
     return {
         "spark.master": "local[2]",
         "spark.app.name": "spark-batchintory demo",

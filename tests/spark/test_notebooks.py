@@ -18,6 +18,8 @@ from jupyter_core.utils import ensure_event_loop
 from nbclient import NotebookClient
 from traitlets.config import Config
 
+from spark_batchintory.demo.session import COMPILED_ONCE
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -249,15 +251,19 @@ class NotebookRun:
 @pytest.fixture(scope="module")
 def notebook_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookRun]:
     """
-    Execution in an empty folder, with no settings, profile or startup file of the user's.
+    Execution in an empty folder, with no settings, profile or startup file of the user's; Java compiles in a hurry.
     """
     folder = tmp_path_factory.mktemp("notebooks")
+    confs = folder / "confs"
+    confs.mkdir()
+    (confs / "spark-defaults.conf").write_text(f"spark.driver.extraJavaOptions {COMPILED_ONCE}\n")
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("SPARK_BATCHINTORY_", "PYBATCHINTORY_"))]:
             patch.delenv(name)
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         patch.setenv("PYTHONPATH", str(ROOT))
         patch.setenv("SPARK_LOCAL_IP", "127.0.0.1")
+        patch.setenv("SPARK_CONF_DIR", str(confs))
         patch.setenv("PYSPARK_PYTHON", sys.executable)
         ensure_event_loop()  # of this thread, which the client would make with its first notebook, and keep
         yield NotebookRun(folder)
