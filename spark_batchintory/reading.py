@@ -1,9 +1,9 @@
 """
 `spark.read.batchintory(batch)`: a batch's paths, or the files they name, as a DataFrame.
 
-Everything Spark-specific about files is in `loading`; this module says what a batch is to the reader, and where a row
-came from. Only the public methods of a session, a reader and a DataFrame are used, so classic pyspark and Connect are
-the same here.
+Everything Spark-specific about files is in `loading`, and `provenance` tells where a row came from; this module says
+what a batch is to the reader. Only the public methods of a session, a reader and a DataFrame are used, so classic
+pyspark and Connect are the same here.
 
 Only ``format=`` decides between paths and files. ``spark.read.format("json").batchintory(batch)`` gives paths, because
 a classic reader does not show the format it was given.
@@ -15,33 +15,21 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from datetime import datetime, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Protocol
 
 from .errors import ConfigurationError
-from .file_keys import KEY, with_key
-from .loading import Listing, LoadedFiles, OnTrouble, load_files
+from .loading import Listing, OnTrouble, load_files
 from .local_frame import frame_of
 from .paths import SkippedFile
-from .session_facts import condition, session_of
+from .provenance import with_provenance
+from .session_facts import session_of
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, DataFrameReader, SparkSession
     from pyspark.sql.types import StructType
 
     from .batch import Item
-
-PROVENANCE = "_batchintory"
-"""The struct column that says where a row came from."""
-
-_CREDIT = "_batchintory_credit"
-_FIELDS = ("job", "job_identifier", "batch_id", "attempt", "uid", "item", "processing_start")
-# The whole struct is guarded: a filter on one of its fields would otherwise turn the left join into an inner one.
-_KNOWN_OR_RAISE = (
-    f"CASE WHEN {_CREDIT} IS NULL THEN raise_error(concat('no item of the batch owns ', coalesce({KEY}, 'this row'))) "
-    f"ELSE {_CREDIT} END AS {PROVENANCE}"
-)
 
 _log = logging.getLogger(__name__)
 
@@ -105,26 +93,6 @@ def paths_frame(spark: SparkSession, batch: Readable) -> DataFrame:
             "weight": ("DOUBLE", _as_doubles(weights)),
         },
     )
-
-
-def with_provenance(loaded: LoadedFiles, batch: Readable) -> DataFrame:
-    """
-    The loaded rows with the struct column `PROVENANCE`, from a broadcast join on the decoded path of each row's file.
-
-    Raises
-    ------
-    ConfigurationError
-        The source has no ``_metadata.file_path``, or its rows have a column of a name that is needed here.
-    """
-    frame = loaded.frame
-    if taken := [name for name in frame.columns if name.lower().startswith(PROVENANCE)]:
-        raise ConfigurationError(
-            f"provenance=True needs column names beginning with {PROVENANCE!r} for itself; the data has {taken}"
-        )
-    keyed = _keyed(frame) if loaded.keyed is None else loaded.keyed
-    credits = _credits(frame.sparkSession, loaded, batch).hint("broadcast")
-    joined = keyed.join(credits, on=KEY, how="left")
-    return joined.selectExpr("*", _KNOWN_OR_RAISE).drop(KEY, _CREDIT)
 
 
 class BatchintoryReader:
@@ -243,42 +211,3 @@ def _as_double(weight: object) -> float | None:
     except (OverflowError, ValueError):  # an int past 1e308; a signalling NaN
         return None
     return number if math.isfinite(number) else None
-
-
-def _keyed(frame: DataFrame) -> DataFrame:
-    try:
-        keyed = with_key(frame)
-        _ = keyed.schema  # over Connect a missing column shows only here
-    except Exception as error:  # Spark's have no class in common; any other goes on
-        if condition(error) is None:
-            raise
-        raise ConfigurationError(
-            "this source does not say which file a row is from (_metadata.file_path): no provenance"
-        ) from error
-    return keyed
-
-
-def _credits(spark: SparkSession, loaded: LoadedFiles, batch: Readable) -> DataFrame:
-    owner = loaded.owners()
-    constant = {
-        "job": ("STRING", getattr(batch, "job", None)),
-        "job_identifier": ("STRING", getattr(batch, "job_identifier", None)),
-        "batch_id": ("LONG", getattr(batch, "id", None)),
-        "attempt": ("INT", getattr(batch, "attempt", None)),
-        "processing_start": ("TIMESTAMP_LTZ", _as_instant(getattr(batch, "processing_start", None))),
-    }
-    frame = frame_of(
-        spark,
-        {KEY: ("STRING", list(owner))}
-        | {name: (kind, [value] * len(owner)) for name, (kind, value) in constant.items()}
-        | {
-            "uid": ("LONG", [source.uid for source in owner.values()]),
-            "item": ("STRING", [source.item for source in owner.values()]),
-        },
-    )
-    fields = ", ".join(f"'{name}', {name}" for name in _FIELDS)
-    return frame.selectExpr(KEY, f"named_struct({fields}) AS {_CREDIT}")
-
-
-def _as_instant(time: datetime | None) -> datetime | None:
-    return time.replace(tzinfo=timezone.utc) if time is not None and time.tzinfo is None else time

@@ -68,6 +68,18 @@ def landing(spark, tmp_path_factory):
     return written
 
 
+@pytest.fixture(params=["told", "joined"])
+def way(request, monkeypatch):
+    """
+    How rows are credited: as with few files, and as with many.
+    """
+    if request.param == "joined":
+        monkeypatch.setattr("spark_batchintory.provenance.FEW", -1)
+
+
+each_way = pytest.mark.usefixtures("way")
+
+
 @pytest.mark.parametrize("form", ["csv", "json", "parquet", "orc"])
 @pytest.mark.parametrize("listing", ["auto", "folders"])
 @pytest.mark.parametrize("provenance", [False, True])
@@ -108,6 +120,7 @@ def test_options_of_the_reader_are_honoured(spark, tmp_path):
     assert_df_equality(frame, spark.createDataFrame([(1, "x"), (2, "y")], "a INT, b STRING"))
 
 
+@each_way
 @pytest.mark.parametrize("provenance", [False, True])
 @pytest.mark.parametrize("listing", ["auto", "folders"])
 def test_filters_are_pushed_down(spark, landing, provenance, listing, capsys):
@@ -243,6 +256,7 @@ def test_what_is_no_batch_is_refused(spark, batch, words):
         batchintory(spark.read, batch, format="json")
 
 
+@each_way
 def test_provenance_names_job_batch_attempt_and_item(spark, landing):
     """
     P7: one struct column says where a row came from; its time is the same instant in any session time zone.
@@ -261,6 +275,7 @@ def test_provenance_names_job_batch_attempt_and_item(spark, landing):
     assert (row.uid, row.item, row.micros) == (1, batch.items[0].item, micros)
 
 
+@each_way
 @pytest.mark.parametrize("listing", ["auto", "folders"])
 @pytest.mark.parametrize("spelling", ["{}", "file://{}"])
 def test_provenance_is_right_for_odd_names_duplicates_and_folders(spark, tmp_path, spelling, listing):
@@ -287,6 +302,7 @@ def test_provenance_is_right_for_odd_names_duplicates_and_folders(spark, tmp_pat
     )
 
 
+@each_way
 def test_provenance_keeps_every_row_or_raises(spark, landing):
     """
     P1: a row whose file nobody owns is an error in the action, also under a filter on provenance; it never vanishes.
@@ -296,7 +312,7 @@ def test_provenance_keeps_every_row_or_raises(spark, landing):
     assert frame.count() == frame.where("_batchintory.uid IS NOT NULL").count() == 3
 
     from spark_batchintory.loading import load_files
-    from spark_batchintory.reading import with_provenance
+    from spark_batchintory.provenance import with_provenance
 
     loaded = load_files(spark.read.schema(SCHEMA), batch, format="json")
     lost = with_provenance(_Fewer(loaded), batch)
@@ -337,6 +353,7 @@ def test_a_data_column_called_metadata_hides_nothing(spark, tmp_path):
     assert [(row._metadata, row._batchintory.uid) for row in frame.collect()] == [("mine", 1)]
 
 
+@each_way
 def test_provenance_of_no_files_is_an_empty_column(spark, tmp_path):
     """
     A batch whose files are all gone has the same columns as any other.
