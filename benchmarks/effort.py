@@ -39,7 +39,7 @@ class Effort:
     delta_rounds: int = 15
     delta_batches: int = 60
     delta_claims: int = 200
-    loads: dict[int, int] = field(default_factory=lambda: {10: 25, 1_000: 7, 10_000: 3, 50_000: 2})
+    loads: dict[int, int] = field(default_factory=lambda: {10: 75, 1_000: 7, 10_000: 3, 50_000: 2})
     folders: tuple[int, ...] = (1_000, 10_000, 50_000)
     streams: int = 5
     frame_items: int = 1_000_000

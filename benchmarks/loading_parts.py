@@ -35,14 +35,14 @@ def _loading(effort: Effort, *, connect: bool) -> Section:
             load_time.OURS: (load_time.DEFAULT, _AT_MOST[size]),
             load_time.REFUSED: (load_time.DEFAULT, 1 / 3),
             load_time.COUNT: (load_time.COUNT_DEFAULT, 1.0),
-            load_time.COUNT_PROVENANCE: (load_time.COUNT, 1.3),
+            load_time.READ_PROVENANCE: (load_time.READ, 1.3),
         }
         for name, sample in samples.items():
             base, most = against.get(name, (None, 0.0))
             target = None if base is None else Target(base, round(most, 3))
             lines.append(Line(f"{size:,} paths", name, sample, "ms", samples.get(base or ""), target))
     kind = "Spark Connect" if connect else "classic Spark"
-    notes = ["Until the schema is known, tiny parquet files on a local disk; a count is timed after that."]
+    notes = ["Until the schema is known, tiny parquet files on a local disk; count and columns are timed after that."]
     return Section(f"From paths to a DataFrame, {kind}, two cores", lines, notes)
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 PROVENANCE = "_batchintory"
 """The struct column that says where a row came from."""
 
-_CREDIT = "_batchintory_credit"
+_CREDIT, _OWNER = f"{PROVENANCE}_credit", f"{PROVENANCE}_owner"
 _CONSTANT = {
     "job": "STRING",
     "job_identifier": "STRING",
@@ -43,8 +43,8 @@ _KNOWN = (
 )
 # The whole struct is guarded: a filter on one of its fields would otherwise turn a left join into an inner one.
 _OWNED_OR_RAISE = (
-    f"CASE WHEN {{owner}} IS NULL THEN raise_error(concat('no item of the batch owns ', coalesce({KEY}, 'this row'))) "
-    f"ELSE {{credit}} END AS {PROVENANCE}"
+    f"CASE WHEN {_OWNER} IS NULL THEN raise_error(concat('no item of the batch owns ', coalesce({KEY}, 'this row'))) "
+    f"ELSE {{}} END AS {PROVENANCE}"
 )
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
@@ -66,7 +66,7 @@ def with_provenance(loaded: LoadedFiles, batch: Iterable[Any]) -> DataFrame:
     keyed = _keyed(frame) if loaded.keyed is None else loaded.keyed
     owners, constant = loaded.owners(), _constant(batch)
     credit = _told if len(owners) <= FEW else _joined
-    return credit(keyed, owners, constant).drop(KEY, _CREDIT)
+    return credit(keyed, owners, constant).drop(KEY, _OWNER)
 
 
 def _keyed(frame: DataFrame) -> DataFrame:
@@ -100,14 +100,14 @@ def _told(keyed: DataFrame, owners: Mapping[str, Source], constant: Mapping[str,
     start = known.pop("processing_start")
     known["micros"] = None if start is None else (start - _EPOCH) // timedelta(microseconds=1)
     known["files"] = {path: {"uid": source.uid, "item": source.item} for path, source in owners.items()}
-    owner = f"try_element_at({_CREDIT}.files, {KEY})"
     values = {name: f"{_CREDIT}.{name}" for name in _CONSTANT} | {
         "processing_start": f"timestamp_micros({_CREDIT}.micros)",
-        "uid": f"{owner}.uid",
-        "item": f"{owner}.item",
+        "uid": f"{_OWNER}.uid",
+        "item": f"{_OWNER}.item",
     }
     credited = keyed.select("*", from_json(lit(json.dumps(known)), _KNOWN).alias(_CREDIT))
-    return credited.selectExpr("*", _OWNED_OR_RAISE.format(owner=owner, credit=_struct(values)))
+    owned = credited.selectExpr("*", f"try_element_at({_CREDIT}.files, {KEY}) AS {_OWNER}")
+    return owned.selectExpr("*", _OWNED_OR_RAISE.format(_struct(values))).drop(_CREDIT)
 
 
 def _joined(keyed: DataFrame, owners: Mapping[str, Source], constant: Mapping[str, Any]) -> DataFrame:
@@ -121,9 +121,9 @@ def _joined(keyed: DataFrame, owners: Mapping[str, Source], constant: Mapping[st
         "item": ("STRING", [source.item for source in owners.values()]),
     }
     frame = frame_of(keyed.sparkSession, columns)
-    credits = frame.selectExpr(KEY, f"{_struct({name: name for name in _FIELDS})} AS {_CREDIT}").hint("broadcast")
+    credits = frame.selectExpr(KEY, f"{_struct({name: name for name in _FIELDS})} AS {_OWNER}").hint("broadcast")
     joined = keyed.join(credits, on=KEY, how="left")
-    return joined.selectExpr("*", _OWNED_OR_RAISE.format(owner=_CREDIT, credit=_CREDIT))
+    return joined.selectExpr("*", _OWNED_OR_RAISE.format(_OWNER))
 
 
 def _struct(values: Mapping[str, str]) -> str:
