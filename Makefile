@@ -3,7 +3,7 @@
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo demo-delta test test-connect lanes lane-3.5 lane-4.0 lane-4.1 lane-4.2 lane-databricks-connect \
-    lane-python lane-s3 lane-azure check format docs bench soak mutants pins clean
+    lane-python lane-s3 lane-azure check format docs dist bench soak mutants pins clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -61,6 +61,12 @@ format: $(VENV)/.dev ## what the linters can mend themselves
 docs: $(VENV)/.site ## the documentation as a site, in build/site, with every link checked
 	@$(BIN)/python -m website
 
+dist: $(VENV)/.dist ## sdist and wheel in dist/, each tried in an empty environment; DIST_ARGS="contents sql" for a part of that
+	@rm -rf dist
+	@$(BIN)/python -m build --no-isolation
+	@$(BIN)/python -m twine check --strict dist/*
+	@.ci/check-dist $(DIST_ARGS)
+
 bench: $(VENV)/.dev ## the measurements of docs/performance.md
 	@.ci/find-mariadb
 	@.ci/find-pybatchintory >/dev/null
@@ -79,7 +85,7 @@ mutants: $(VENV)/.dev ## take out one guard at a time, and see the tests fail; M
 pins: $(VENV)/.dev ## renew constraints.txt: the newest versions that Python 3.10 and later can have
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.10 --strip-extras --no-annotate \
-	    --custom-compile-command "make pins" --extra all --extra demo --group dev --group site --group build \
+	    --custom-compile-command "make pins" --extra all --extra demo --group dev --group site --group dist \
 	    pyproject.toml --output-file constraints.txt
 
 clean: ## remove the virtual environment and everything that was built
@@ -97,6 +103,10 @@ $(VENV)/.demo-delta: $(PINNED)
 $(VENV)/.dev: $(PINNED)
 	@.ci/make-venv $(VENV) --editable '.[demo,postgres,mysql]' --group dev
 	@touch $@ $(VENV)/.demo $(VENV)/.demo-delta
+
+$(VENV)/.dist: $(PINNED)
+	@.ci/make-venv $(VENV) --group dist
+	@touch $@
 
 $(VENV)/.site: $(PINNED)
 	@.ci/make-venv $(VENV) --editable . --group site

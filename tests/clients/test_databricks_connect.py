@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def test_importing_the_package_imports_neither_pyspark_nor_grpc():
     )
 
     assert run(code) == "[]"
+
+
+def test_the_package_brings_no_other_spark():
+    """
+    API, packaging: installing it leaves the pyspark of databricks-connect, which a second one would write over.
+    """
+    names = {distribution.name.lower() for distribution in distributions()}
+
+    assert {"databricks-connect", "spark-batchintory"} <= names
+    assert not {"pyspark", "pyspark-client", "delta-spark"} & names
 
 
 def test_it_can_be_taken_off_again():
