@@ -412,8 +412,9 @@ class TestExitCodes:
         """
         script = (
             "from spark_batchintory import cli\n"
+            "from spark_batchintory.cli import application\n"
             "def broken(): raise RuntimeError('postgresql://ann:hunter2hunter2@db/prod')\n"
-            "cli.open_inventory = broken\n"
+            "application.open_inventory = broken\n"
             "cli.main()"
         )
 
@@ -546,11 +547,12 @@ def test_every_verb_may_start_spark(words, monkeypatch):
     from typer.testing import CliRunner
 
     from spark_batchintory import cli
+    from spark_batchintory.cli import application
 
     seen = []
-    monkeypatch.setattr(cli, "open_inventory", lambda **how: seen.append(how) or 1 / 0)
+    monkeypatch.setattr(application, "open_inventory", lambda **how: seen.append(how) or 1 / 0)
     CliRunner().invoke(cli.app, words.split())
-    assert seen == [{"spark": cli._session}]
+    assert seen == [{"spark": application._session}]
 
 
 VERBS = [cli._name(command.callback) for command in cli.app.registered_commands]
