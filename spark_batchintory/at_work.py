@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from .batch import BatchRow, JobRow, Status
+from .durations import told
 from .inventory import InventoryBackend
 from .pace import Done, Pace, basis_size, pace, time_left
 from .weights import ExactWeight
@@ -172,17 +173,3 @@ def _done(backend: InventoryBackend, job: JobRow, size: int) -> list[Done]:
     """
     rows = backend.published(job.id, max(job.publish_number - size, 0), None, size)
     return [Done(row.started, row.published_at, row.items, row.weight) for row in rows if row.started is not None]
-
-
-def told(time: timedelta) -> str:
-    """
-    A time for people, in the largest unit of which there are two.
-
-    >>> told(timedelta(seconds=90)), told(timedelta(minutes=90)), told(timedelta(hours=47)), told(timedelta(days=3))
-    ('90 s', '90 min', '47 h', '3 days')
-    """
-    seconds = time.total_seconds()
-    for unit, size in (("days", 86_400), ("h", 3_600), ("min", 60)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:,.0f} {unit}"
-    return f"{seconds:,.0f} s"

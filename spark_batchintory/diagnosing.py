@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from .answers import Answer, Column, printable
 from .answers import columns as columns_of
+from .durations import told
 from .facts import MetaFacts, Setting, StoreFacts
 
 OK, HINT, PROBLEM = "ok", "hint", "problem"
@@ -225,15 +226,14 @@ def _clock_checks(facts: StoreFacts, now: datetime) -> Iterator[Check]:
     if facts.now is not None:
         skew = now - facts.now
         is_far = abs(skew) > _FAR
-        message = f"the clocks of this machine and of {facts.system.split()[0]} are {_told(abs(skew))} apart"
+        message = f"the clocks of this machine and of {facts.system.split()[0]} are {told(abs(skew), places=1)} apart"
         cure = "none is needed: leases go by the database's; logs of this machine show other times" if is_far else None
         yield Check("clocks", facts.system, HINT if is_far else OK, message, cure)
     if facts.written_at is not None and allowed is not None:
         behind = facts.written_at - now
         if behind > allowed:
-            message = (
-                f"the clock of this machine is {_apart(-behind)} the last commit, and leases allow {_told(allowed)}"
-            )
+            most = told(allowed, places=1)
+            message = f"the clock of this machine is {_apart(-behind)} the last commit, and leases allow {most}"
             yield Check("clocks", facts.system, PROBLEM, message, "set the clock of this machine right (NTP)")
         else:
             yield Check("clocks", facts.system, OK, "the clock of this machine is not behind the last commit")
@@ -372,9 +372,4 @@ def filter_checks(place: str, condition: str | None) -> Iterator[Check]:
 
 
 def _apart(skew: timedelta) -> str:
-    return f"{_told(abs(skew))} {'ahead of' if skew > timedelta(0) else 'behind'}"
-
-
-def _told(time: timedelta) -> str:
-    seconds = time.total_seconds()
-    return f"{seconds:.1f} s" if seconds < 120 else f"{seconds / 60:,.0f} min"
+    return f"{told(abs(skew), places=1)} {'ahead of' if skew > timedelta(0) else 'behind'}"

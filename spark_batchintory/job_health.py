@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from .at_work import named, told
+from .at_work import named
 from .batch import BatchRow, JobRow, Kind, Status
 from .call import lease_of
 from .diagnosing import HINT, OK, PROBLEM, Check
+from .durations import told
 from .inventory import JobCounts
 from .lifecycle import is_handed_out
 

@@ -20,6 +20,7 @@ from typing import Any
 from . import reporting
 from .answers import printable
 from .coverage import STATES
+from .durations import spelled
 from .errors import ConfigurationError
 from .inventory import InventoryBackend
 from .masking import mask
@@ -130,22 +131,9 @@ def _moment(time: datetime | None) -> str:
 
 
 def _span(length: timedelta | float | None) -> str:
-    """
-    A length of time in two units at most.
-
-    >>> _span(0.25), _span(75), _span(7300), _span(200000), _span(None)
-    ('0.25 s', '1 min 15 s', '2 h 1 min', '2 d 7 h', '–')
-    """
     if length is None:
         return "–"
-    seconds = length.total_seconds() if isinstance(length, timedelta) else length
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    for unit, size, below, smaller in (("min", 60, 1, "s"), ("h", 3600, 60, "min"), ("d", 86_400, 3600, "h")):
-        if seconds < size * {"min": 60, "h": 24, "d": 1e9}[unit]:
-            rest = int(seconds % size // below)
-            return f"{int(seconds // size)} {unit}" + (f" {rest} {smaller}" if rest else "")
-    return f"{seconds:.0f} s"
+    return spelled(length if isinstance(length, timedelta) else timedelta(seconds=length))
 
 
 def _number(value: Any) -> str:
