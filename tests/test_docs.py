@@ -410,9 +410,51 @@ class TestReadme:
 
         from spark_batchintory.cli import app
 
-        verbs = set(get_command(app).commands)  # type: ignore[attr-defined]  # a group, since it has several
+        verbs = set(get_command(app).commands)
 
         assert set(re.findall(r"`spark-batchintory ([\w-]+)", _page("README.md"))) == verbs
+
+
+class TestTree:
+    """
+    The tree in README.md, and docs/architecture.md.
+    """
+
+    PACKAGE = ROOT / "spark_batchintory"
+
+    def test_the_tree_is_that_of_the_repository(self) -> None:
+        """
+        A newcomer is told of every folder, and of none that is not there.
+        """
+        said = {name for row in _rows(_section(_page("README.md"), "The tree")) for name in _names("".join(row))}
+        paths = {name for name in said if "/" in name or "." in name or name == "Makefile"}
+        folders = {f"{folder.relative_to(ROOT)}/" for folder in [*self._folders(ROOT), *self._folders(self.PACKAGE)]}
+
+        assert [name for name in sorted(paths) if not (ROOT / name).exists()] == []
+        assert folders - paths == set()
+
+    def _folders(self, place: Path) -> list[Path]:
+        """
+        The folders in it that are kept: what git ignores, and what hides, is somebody's own.
+        """
+        ignored = [line.rstrip("/") for line in _page(".gitignore").splitlines() if line and not line.startswith("#")]
+        kept = [path for path in place.iterdir() if path.is_dir() and not path.name.startswith(".")]
+        return [path for path in kept if not any(path.match(pattern) for pattern in ignored)]
+
+    def test_where_a_change_goes_names_every_module(self) -> None:
+        """
+        Whoever looks for the home of a line finds it: no module is left out, and none is made up.
+        """
+        rows = _rows(_section(_page("docs/architecture.md"), "Where a change goes"))
+        said = {name for row in rows for cell in row[1:] for name in _names(cell) if not name.endswith("…")}
+        modules = {file.stem for file in self.PACKAGE.glob("*.py")} - {"__init__"} | {"cli"}
+
+        assert modules - said == set()
+        assert [name for name in sorted(said - modules) if not self._is_there(name)] == []
+
+    def _is_there(self, name: str) -> bool:
+        paths = (name, f"{name}.py", f"backends/{name}.py")
+        return name == "acquire_batch" or any((self.PACKAGE / path).exists() for path in paths)
 
 
 class TestFaults:
