@@ -36,10 +36,10 @@ from sybil.parsers.rest import DocTestParser
 pytest.register_assert_rewrite("spark_batchintory.testing")
 settings.register_profile("tests", deadline=None)  # a busy machine is no failure
 settings.load_profile("tests")
-import spark_batchintory as bi  # noqa: E402 (only what is imported after that line is rewritten)
-from spark_batchintory.backends.spark_session import delta_confs  # noqa: E402
-from spark_batchintory.demo.session import COMPILED_ONCE  # noqa: E402
-from spark_batchintory.errors import MissingDependencyError  # noqa: E402
+import spark_batchintory as bi  # noqa: E402  # only what is imported after that line is rewritten
+from spark_batchintory.backends.spark_session import delta_confs  # noqa: E402  # likewise
+from spark_batchintory.demo.session import COMPILED_ONCE  # noqa: E402  # likewise
+from spark_batchintory.errors import MissingDependencyError  # noqa: E402  # likewise
 
 CONNECT = os.environ.get("SPARK_API_MODE") == "connect"
 
@@ -67,7 +67,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """
     from xdist.scheduler import LoadFileScheduling
 
-    class ByFile(LoadFileScheduling):  # type: ignore[misc]  # xdist has no types
+    class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             return "spark" if _wants_spark(nodeid) and not CONNECT else nodeid.split("::", 1)[0]
 
@@ -291,7 +291,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: not _wants_spark(item.nodeid))
     for item in items:
         if isinstance(item, SybilItem):
-            item._traceback_filter = partial(_traceback, item)  # type: ignore[method-assign]  # see there
+            item._traceback_filter = partial(_traceback, item)
             if re.search(r"\bspark\b", _source(item)):
                 item.request_fixtures(["spark"])
 

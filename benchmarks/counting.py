@@ -67,7 +67,7 @@ def _count_sqlite(counter: Counter) -> None:
         connection.set_trace_callback(counter.saw)
         return connection
 
-    sqlite3.connect = sqlite3.dbapi2.connect = counted  # type: ignore[assignment]  # a wrapper, for this process alone
+    sqlite3.connect = sqlite3.dbapi2.connect = counted  # for this process alone
 
 
 def _count_psycopg(counter: Counter) -> None:
@@ -93,6 +93,6 @@ def _count_psycopg(counter: Counter) -> None:
         return execute
 
     # For this process alone, which counts and is not timed.
-    psycopg.Cursor.execute = sending(psycopg.Cursor.execute)  # type: ignore[method-assign]
-    psycopg.Connection.commit = ending(psycopg.Connection.commit, "COMMIT")  # type: ignore[method-assign]
-    psycopg.Connection.rollback = ending(psycopg.Connection.rollback, "ROLLBACK")  # type: ignore[method-assign]
+    psycopg.Cursor.execute = sending(psycopg.Cursor.execute)
+    psycopg.Connection.commit = ending(psycopg.Connection.commit, "COMMIT")
+    psycopg.Connection.rollback = ending(psycopg.Connection.rollback, "ROLLBACK")

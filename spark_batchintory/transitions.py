@@ -92,7 +92,7 @@ def _shown(value: Any) -> str:
     """
     A value in one word; what would not be one is quoted as JSON quotes it, so that no name can forge a pair.
 
-    >>> _shown("daily"), _shown("two words"), _shown(datetime(2024, 6, 1, 12))  # noqa: DTZ001
+    >>> _shown("daily"), _shown("two words"), _shown(datetime(2024, 6, 1, 12))  # noqa: DTZ001  # naive UTC
     ('daily', '"two words"', '2024-06-01T12:00:00Z')
     """
     if isinstance(value, datetime):

@@ -52,7 +52,7 @@ class DeltaStage:
         An inventory, on the clock of the stage as its storage is, unless a test gives it another.
         """
         table = RsDeltaTable(another_name(self.path, len(self._opened)))
-        table.storage_time = self.clock  # type: ignore[method-assign]
+        table.storage_time = self.clock
         backend = DeltaInventory(table, clock=clock or self.clock, allowed=allowed)
         meta = SqlMeta(Database(parse_connection(self.files.url)))
         self._opened.append(Inventory(backend, meta, load_settings(None, settings), shared=True))

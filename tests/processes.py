@@ -192,7 +192,7 @@ def _load() -> None:
     """
     Import now, once for all of them, what the first use of each database would; nothing stays open.
     """
-    import psycopg  # noqa: F401
+    import psycopg  # noqa: F401  # these only to have them loaded
     import pymysql  # noqa: F401
     import sqlalchemy as sa
     import tenacity  # noqa: F401

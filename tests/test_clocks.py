@@ -104,7 +104,7 @@ def test_a_worker_whose_clock_is_a_day_off(server_url, faketime):
             told = told_by(faketime, stage.url, f"{shift.total_seconds():+.0f}")
             over = inventory.backend.now()
 
-            seen = datetime.fromtimestamp(told["time"]) - datetime.now()  # noqa: DTZ005, DTZ006 (how far it is off)
+            seen = datetime.fromtimestamp(told["time"]) - datetime.now()  # noqa: DTZ005, DTZ006  # how far it is off
             assert abs(seen - shift) < timedelta(hours=1)
             assert told["uids"] == [list(range(at, at + 3)) for at in range(first, first + 12, 3)]
             assert begun <= min(told["began"]) <= max(told["began"]) <= over

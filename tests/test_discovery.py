@@ -587,7 +587,7 @@ class TestRefusals:
         """
         pytest.importorskip("fsspec")
         try:
-            import gcsfs  # noqa: F401
+            import gcsfs  # noqa: F401  # only whether it is there
         except ImportError:
             with pytest.raises(MissingDependencyError, match=r"spark-batchintory\[files\]"):
                 inventory.register_files("gs://bucket/x", "files")

@@ -105,7 +105,7 @@ def test_acquire_batch_can_be_called_as_in_pybatchintory(owner: object) -> None:
     """
     API: the first eight arguments are pybatchintory's, in its order; the others go by name only.
     """
-    parameters = dict(inspect.signature(getattr(owner, "acquire_batch")).parameters)  # noqa: B009
+    parameters = dict(inspect.signature(getattr(owner, "acquire_batch")).parameters)  # noqa: B009  # of a plain object
     parameters.pop("self", None)
     kinds = {name: parameter.kind for name, parameter in parameters.items()}
 

@@ -68,7 +68,7 @@ def _fetched(script: Script) -> bytes:
         subprocess.run([*npm, "pack", "--silent", script.package], cwd=folder, check=True, stdout=subprocess.DEVNULL)
         (archive,) = Path(folder).glob("*.tgz")
         with tarfile.open(archive) as packed:
-            content = packed.extractfile(script.member).read()  # type: ignore[union-attr]  # a file
+            content = packed.extractfile(script.member).read()
     if hashlib.sha256(content).hexdigest() != script.sha256:
         raise ValueError(f"{script.member} of {script.package} is not the one that {__file__} pins")
     return content

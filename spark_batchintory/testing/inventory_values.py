@@ -115,8 +115,8 @@ class ValuesContract:
         """
         for lowest, frontier, scanned in ((0, 0, 0), (LOWEST, -7, -3), (-1, HIGHEST - 1, HIGHEST)):
 
-            def decide(turn: Any, l: int = lowest, f: int = frontier, s: int = scanned) -> Step:  # noqa: E741
-                return Step(job=replace(turn.job, lowest_bound=l, frontier=f, scanned_through=s))
+            def decide(turn: Any, low: int = lowest, top: int = frontier, seen: int = scanned) -> Step:
+                return Step(job=replace(turn.job, lowest_bound=low, frontier=top, scanned_through=seen))
 
             inventory.transact(JOB, decide)
             job = inventory.job(JOB)

@@ -292,7 +292,7 @@ class DemoOf:
             monkeypatch.setattr(demo, name, lambda: folder)
 
     def __call__(self, run: object) -> object:
-        self._patch.setattr(demo, "_good", lambda *_: run())  # type: ignore[operator]  # a function of the test
+        self._patch.setattr(demo, "_good", lambda *_: run())
         return demo.main
 
     def left(self) -> list[Path]:
