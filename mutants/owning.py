@@ -37,7 +37,7 @@ FENCE = [
         (
             Edit(
                 STATEMENTS,
-                '                batch.c.status == sa.bindparam("old_status", type_=batch.c.status.type),\n',
+                '                batch.c.status == bind("old_status", batch.c.status),\n',
                 "",
             ),
         ),
@@ -82,7 +82,7 @@ FENCE = [
     Mutant(
         "due-before-the-lease-is-over",
         "P2: a running batch is served again only once its lease is over",
-        (Edit(STATEMENTS, '            batch.c.due_at <= sa.bindparam("now", type_=batch.c.due_at.type),\n', ""),),
+        (Edit(STATEMENTS, '            batch.c.due_at <= bind("now", batch.c.due_at),\n', ""),),
         (f"{CONTRACT}test_nothing_is_served_before_its_time",),
     ),
 ]

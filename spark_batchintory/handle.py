@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from . import transitions
 from .batch import BatchRow, Claimed, Status
@@ -30,9 +30,6 @@ from .lifecycle import handed_out
 from .masking import mask
 from .recorded import RecordedBatch
 from .retrying import persistently
-
-if TYPE_CHECKING:
-    pass
 
 log = logging.getLogger("spark_batchintory")
 T = TypeVar("T")

@@ -32,6 +32,8 @@ from spark_batchintory.errors import BatchintoryError, ConfigurationError, Inven
 from spark_batchintory.inventory import InventoryBackend, JobCounts
 from spark_batchintory.masking import mask
 from spark_batchintory.meta import MetaBackend, MetaColumns, MetaTable
+from spark_batchintory.near_names import near
+from spark_batchintory.scanning import before
 from spark_batchintory.uids import HIGHEST, LOWEST, UidSet
 from spark_batchintory.weights import ExactWeight
 
@@ -206,7 +208,7 @@ def newest_range(backend: InventoryBackend, job: JobRow) -> BatchRow | None:
     """
     if job.frontier is None:
         return None
-    found = backend.tiles(job.id, None if job.frontier == LOWEST else job.frontier - 1, 1)
+    found = backend.tiles(job.id, before(job.frontier), 1)
     return found[0] if found else None
 
 
@@ -408,11 +410,7 @@ def no_job(backend: InventoryBackend, job: str | None) -> str:
     """
     The sentence that says that there is no such job, and which there are.
     """
-    # Imported here: only a wrong name needs it.
-    import difflib
-
     known = list(dict.fromkeys(row.job for row in backend.jobs()))
     if not known:
         return "the inventory has no job yet"
-    near = difflib.get_close_matches(job or "", known) or known[:5]
-    return f"there is no job {job!r} in this inventory; there is {', '.join(map(repr, near))}"
+    return f"there is no job {job!r} in this inventory; there is {', '.join(map(repr, near(job or '', known)))}"

@@ -35,10 +35,9 @@ from .claiming import agreed
 from .covering import How, Unclaimed, passed_over
 from .errors import ClaimConflict, CommitUnknown, ConfigurationError, LeaseLost
 from .inventory import Change, InventoryBackend, Step, Turn, Written
-from .looking import jobs_named, one_job
+from .looking import jobs_named, newest_range, one_job
 from .meta import MetaBackend, MetaColumns, MetaTable
 from .retrying import persistently
-from .scanning import before
 from .uids import LOWEST
 
 _AT_ONCE = 200
@@ -131,11 +130,10 @@ def _call_for(
     """
     The call whose arguments the new rows record: the limits of the job's newest range, so that a redo can plan by them.
     """
-    frontier = None if known is None else known.frontier
-    found = backend.tiles(known.id, before(frontier), 1) if known is not None and frontier is not None else ()
-    if not found:
+    found = None if known is None else newest_range(backend, known)
+    if found is None:
         return default(table)
-    config, newest = found[0].config, recalled(found[0])
+    config, newest = found.config, recalled(found)
     return checked_call(
         job=newest.job,
         table=table,

@@ -29,10 +29,11 @@ from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from .batch import Bounds, Item, JobKey, JobRow, Mark
+from .batch import Bounds, Item, JobKey, Mark
 from .errors import ConfigurationError
 from .inventory import InventoryBackend, Published
 from .meta import Horizon, MetaBackend, MetaColumns, MetaTable, Span
+from .near_names import near
 from .uids import HIGHEST, UidSet
 from .upstream import Upstream, upstream_name, upstream_of
 from .weights import ExactWeight, total_weight
@@ -418,14 +419,5 @@ def _name_in(backend: InventoryBackend, source: Upstream, mark: str | None) -> s
 
 
 def _unseen(backend: InventoryBackend, job: str) -> str:
-    known = list(dict.fromkeys(_names(backend.jobs())))
-    import difflib
-
-    near = difflib.get_close_matches(job, known) or known[:5]
-    return (
-        f"the inventory has never seen it; there is {', '.join(map(repr, near))}" if near else "the inventory is empty"
-    )
-
-
-def _names(jobs: Sequence[JobRow]) -> Iterator[str]:
-    return (row.job for row in jobs)
+    there = ", ".join(map(repr, near(job, list(dict.fromkeys(row.job for row in backend.jobs())))))
+    return f"the inventory has never seen it; there is {there}" if there else "the inventory is empty"

@@ -14,10 +14,10 @@ from .batch import BatchRow, Bounds, Item, JobRow, PlannedBatch, Status, digest
 from .call import recalled
 from .errors import ClaimConflict, CommitUnknown
 from .inventory import Step, Turn
+from .looking import newest_range
 from .planning import plan_batches
 from .redone import How, counts, is_void, queueing, redo_of, written_rows
 from .retrying import persistently
-from .scanning import before
 from .uids import HIGHEST, LOWEST, UidSet
 
 _AT_ONCE = 1000
@@ -39,7 +39,7 @@ def reopened(how: How, done: BatchRow, bounds: Bounds) -> tuple[list[BatchRow], 
     tuple
         The new batches, and the number of uids that are gone from the meta table.
     """
-    template = _newest_range(how) or done
+    template = newest_range(how.backend, how.job) or done
     queued: list[BatchRow] = []
     gone = 0
     while True:
@@ -50,15 +50,6 @@ def reopened(how: How, done: BatchRow, bounds: Bounds) -> tuple[list[BatchRow], 
             return queued, gone
         queued += rows
         bounds = replace(bounds, lowest=rows[-1].batch_id_end + 1)
-
-
-def _newest_range(how: How) -> BatchRow | None:
-    """
-    The batch in which the job's frontier lies: how it is worked with now.
-    """
-    frontier = how.job.frontier
-    found = () if frontier is None else how.backend.tiles(how.job.id, before(frontier), 1)
-    return found[0] if found else None
 
 
 class _Reopening:

@@ -23,6 +23,7 @@ from ..batch import Bounds, Item
 from ..connections import path_as_table
 from ..errors import ConfigurationError, ItemError
 from ..meta import IF_A_FRAME, Horizon, MetaTable, Span, is_column, usable
+from ..near_names import near
 from ..retrying import persistently
 from ..uids import UidSet
 from ..weights import ExactWeight, exact_weight
@@ -320,10 +321,8 @@ class SparkMeta:
         with suppress(Exception):  # to be of help, no more
             place = f" IN {name_of(*within)}" if within else ""
             known = [row["tableName"] for row in session.sql(f"SHOW TABLES{place}").collect()]
-        import difflib
-
-        near = difflib.get_close_matches(last, known, n=3) or known[:5]
-        told = f"; did you mean {', '.join(map(repr, near))}?" if near else ""
+        there = ", ".join(map(repr, near(last, known)))
+        told = f"; did you mean {there}?" if there else ""
         return ConfigurationError(f"there is no meta table {table.name!r} in this Spark session{told}{IF_A_FRAME}")
 
     def _read(self, table: MetaTable, query: Callable[[Any], Any]) -> list[Any]:

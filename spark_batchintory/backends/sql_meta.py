@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from ..batch import Bounds, Item
 from ..errors import BatchintoryError, ConfigurationError, ItemError
 from ..meta import IF_A_FRAME, Horizon, MetaTable, Span, usable
+from ..near_names import near
 from ..retrying import persistently
 from ..uids import UidSet
 from ..weights import ExactWeight, exact_weight
@@ -300,13 +301,10 @@ class SqlMeta:
         for candidate in ((schema or None, name), (None, table.name)):
             if self._exists(inspector, *candidate):
                 return candidate
-        known = self._known(inspector, schema or None)
-        import difflib
-
-        near = difflib.get_close_matches(name, known, n=3) or known[:5]
+        there = ", ".join(map(repr, near(name, self._known(inspector, schema or None))))
         raise ConfigurationError(
             f"there is no meta table {table.name!r} here"
-            + (f"; did you mean {', '.join(map(repr, near))}?" if near else "; the database is empty")
+            + (f"; did you mean {there}?" if there else "; the database is empty")
             + IF_A_FRAME
         )
 

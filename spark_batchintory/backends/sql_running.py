@@ -19,6 +19,13 @@ log = logging.getLogger("spark_batchintory")
 Processor = Callable[[Any], Any]
 
 
+def bind(name: str, column: sa.Column[Any]) -> sa.BindParameter[Any]:
+    """
+    A parameter of the type of a column, which says how its value goes to the driver.
+    """
+    return sa.bindparam(name, type_=column.type)
+
+
 class Statement:
     """
     A SQLAlchemy statement, compiled once; its bind parameters are the keywords of `Transaction.rows` and the like.

@@ -10,12 +10,12 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from ..batch import AttemptRow, BatchRow, JobRow, Kind, Status
+from ..batch import AttemptRow, BatchRow, JobRow, Status
 from ..inventory import Outline
 from ..lifecycle import SERVED
-from . import sql_counts
+from . import sql_counts, sql_ranges
 from .sql_engine import Database
-from .sql_running import Statement
+from .sql_running import Statement, bind
 from .sql_schema import Tables
 
 BATCH_COLUMNS = tuple(BatchRow.__dataclass_fields__)
@@ -87,18 +87,18 @@ class Statements:
         self.beat = self._statement(
             batch.update()
             .where(
-                batch.c.id == sa.bindparam("row_id", type_=batch.c.id.type),
+                batch.c.id == bind("row_id", batch.c.id),
                 batch.c.token == sa.bindparam("old_token", type_=sa.String(64)),
                 batch.c.status == Status.RUNNING.value,
             )
-            .values(due_at=sa.bindparam("until", type_=batch.c.due_at.type))
+            .values(due_at=bind("until", batch.c.due_at))
         )
 
     def _write_jobs(self) -> None:
         job = self._tables.job
         named = sa.and_(
-            job.c.meta_table == sa.bindparam("meta_table", type_=job.c.meta_table.type),
-            job.c.job == sa.bindparam("job", type_=job.c.job.type),
+            job.c.meta_table == bind("meta_table", job.c.meta_table),
+            job.c.job == bind("job", job.c.job),
         )
         columns = [job.c[name] for name in JOB_COLUMNS]
         clock = self._database.now_expression().label("now")
@@ -112,7 +112,7 @@ class Statements:
         )
         self.read_job = self._statement(sa.select(*columns).where(named), columns)
         self.read_jobs = self._statement(sa.select(*columns).order_by(job.c.id), columns)
-        values = {name: sa.bindparam(name, type_=job.c[name].type) for name in JOB_COLUMNS if name != "id"}
+        values = {name: bind(name, job.c[name]) for name in JOB_COLUMNS if name != "id"}
         self.insert_job = self._statement(self._insert_unless_there(job, values))
         self.now = self._statement(sa.select(clock), [clock])
 
@@ -134,7 +134,7 @@ class Statements:
         attempt = [tables.attempt.c[name] for name in ATTEMPT_COLUMNS]
         self.read_attempts = self._statement(
             sa.select(*attempt)
-            .where(tables.attempt.c.batch_id == sa.bindparam("batch_id", type_=tables.attempt.c.batch_id.type))
+            .where(tables.attempt.c.batch_id == bind("batch_id", tables.attempt.c.batch_id))
             .order_by(tables.attempt.c.attempt),
             attempt,
         )
@@ -147,12 +147,8 @@ class Statements:
         batch = self._tables.inventory
         columns = [batch.c[name] for name in BATCH_COLUMNS]
         select = sa.select(*columns)
-        self.read_batch = self._statement(
-            select.where(batch.c.id == sa.bindparam("row_id", type_=batch.c.id.type)), columns
-        )
-        self.read_token = self._statement(
-            select.where(batch.c.token == sa.bindparam("token", type_=batch.c.token.type)), columns
-        )
+        self.read_batch = self._statement(select.where(batch.c.id == bind("row_id", batch.c.id)), columns)
+        self.read_token = self._statement(select.where(batch.c.token == bind("token", batch.c.token)), columns)
         self.due = self._statement(self._waiting(columns), columns)
         self.is_any_due = self._statement(
             sa.select(sa.literal_column("1"))
@@ -161,74 +157,15 @@ class Statements:
         )
 
     def _read_ranges(self) -> None:
-        """
-        The ranges of a job in uid order, what lies beside them, and what was published.
-        """
         batch, publication = self._tables.inventory, self._tables.publication
         columns = [batch.c[name] for name in BATCH_COLUMNS]
-        job, first = _bind("job_id", batch.c.job_id), _bind("first", batch.c.range_lo)
-        # The range that holds `first` is the last one that begins at or before it. Two statements, each of which finds
-        # its place in the index by plain values; as a subquery it made MariaDB walk through all ranges.
-        begins = sa.func.max(batch.c.range_lo).label("begins")
-        self.tile_of = self._statement(sa.select(begins).where(batch.c.job_id == job, batch.c.range_lo <= first))
-        self.tiles = self._statement(
-            sa.select(*columns)
-            .where(
-                batch.c.job_id == job,
-                batch.c.range_lo >= _bind("begins", batch.c.range_lo),
-                batch.c.batch_id_end >= first,
-            )
-            .order_by(batch.c.range_lo)
-            .limit(sa.bindparam("size", type_=sa.Integer)),
-            columns,
-        )
-        is_redo = batch.c.kind == sa.literal_column(f"'{Kind.REDO.value}'")
-        self.beside, self.redos = (
-            self._statement(
-                sa.select(*columns)
-                .where(
-                    batch.c.job_id == job,
-                    batch.c.range_lo.is_(None),
-                    chosen,
-                    batch.c.batch_id_start >= _bind("earliest", batch.c.batch_id_start),
-                    batch.c.batch_id_start <= _bind("highest", batch.c.batch_id_start),
-                    batch.c.batch_id_end >= _bind("lowest", batch.c.batch_id_end),
-                )
-                .order_by(batch.c.batch_id_start, batch.c.id),
-                columns,
-            )
-            for chosen in (~is_redo, is_redo)
-        )
-        shown = [
-            publication.c.number,
-            publication.c.batch_id,
-            batch.c.job_result_item,
-            batch.c.batch_weight,
-            publication.c.published_at,
-            publication.c.replaces,
-            batch.c.superseded_by,
-            batch.c.processing_start,
-            batch.c.batch_count,
-        ]
-        self.published = self._statement(
-            sa.select(*shown)
-            .join_from(publication, batch, publication.c.batch_id == batch.c.id)
-            .where(
-                publication.c.job_id == _bind("job_id", publication.c.job_id),
-                publication.c.number > _bind("after", publication.c.number),
-                publication.c.number <= _bind("upto", publication.c.number),
-            )
-            .order_by(publication.c.number)
-            .limit(sa.bindparam("size", type_=sa.BigInteger)),
-            shown,
-        )
-        self.claimed = self._statement(
-            sa.select(batch.c.claim_number, batch.c.id).where(
-                batch.c.job_id == job,
-                batch.c.claim_number >= _bind("first", batch.c.claim_number),
-                batch.c.claim_number <= _bind("last", batch.c.claim_number),
-            )
-        )
+        self.tile_of = self._statement(sql_ranges.tile_of(batch))
+        self.tiles = self._statement(sql_ranges.tiles(batch, columns), columns)
+        self.beside = self._statement(sql_ranges.beside(batch, columns, redos=False), columns)
+        self.redos = self._statement(sql_ranges.beside(batch, columns, redos=True), columns)
+        shown = sql_ranges.shown_of_publications(batch, publication)
+        self.published = self._statement(sql_ranges.published(batch, publication, shown), shown)
+        self.claimed = self._statement(sql_ranges.claimed(batch))
 
     def _write_gaps(self) -> None:
         self.insert_gap = self._insert_all(self._tables.gap, leave_out=("id",))
@@ -242,7 +179,7 @@ class Statements:
     def _gaps(self, is_open: bool | None) -> Statement:
         gap = self._tables.gap
         columns = [gap.c[name] for name in GAP_COLUMNS]
-        chosen = [gap.c.job_id == _bind("job_id", gap.c.job_id), gap.c.uid_from >= _bind("first", gap.c.uid_from)]
+        chosen = [gap.c.job_id == bind("job_id", gap.c.job_id), gap.c.uid_from >= bind("first", gap.c.uid_from)]
         if is_open is not None:
             chosen.append(gap.c.closed.is_(None) if is_open else gap.c.closed.is_not(None))
         query = sa.select(*columns).where(*chosen).order_by(gap.c.uid_from, gap.c.id)
@@ -256,9 +193,9 @@ class Statements:
 
     def _change_gaps(self, columns: tuple[str, ...], count: int) -> Statement:
         gap = self._tables.gap
-        chosen = gap.c.id.in_([_bind(f"id_{n}", gap.c.id) for n in range(count)])
+        chosen = gap.c.id.in_([bind(f"id_{n}", gap.c.id) for n in range(count)])
         update = gap.update().where(chosen, gap.c.closed.is_(None))
-        return self._statement(update.values({name: _bind(f"new_{name}", gap.c[name]) for name in columns}))
+        return self._statement(update.values({name: bind(f"new_{name}", gap.c[name]) for name in columns}))
 
     def insert_batches(self, count: int) -> Statement:
         """
@@ -269,7 +206,7 @@ class Statements:
     def _insert_batches(self, count: int) -> Statement:
         batch = self._tables.inventory
         names = [name for name in BATCH_COLUMNS if name != "id"]
-        rows = [{name: _bind(f"{name}_{n}", batch.c[name]) for name in names} for n in range(count)]
+        rows = [{name: bind(f"{name}_{n}", batch.c[name]) for name in names} for n in range(count)]
         return self._statement(batch.insert().values(rows))
 
     @property
@@ -306,9 +243,9 @@ class Statements:
     def _is_due(self, statuses: Any) -> list[Any]:
         batch = self._tables.inventory
         return [
-            batch.c.job_id == sa.bindparam("job_id", type_=batch.c.job_id.type),
+            batch.c.job_id == bind("job_id", batch.c.job_id),
             batch.c.status.in_(statuses),
-            batch.c.due_at <= sa.bindparam("now", type_=batch.c.due_at.type),
+            batch.c.due_at <= bind("now", batch.c.due_at),
             *([sql_counts.is_unfinished(self._tables.inventory)] if self._database.is_sqlite else []),
         ]
 
@@ -349,7 +286,7 @@ class Statements:
 
     def _insert_batch(self, columns: tuple[str, ...]) -> Statement:
         batch = self._tables.inventory
-        insert = batch.insert().values({name: sa.bindparam(name, type_=batch.c[name].type) for name in columns})
+        insert = batch.insert().values({name: bind(name, batch.c[name]) for name in columns})
         return self._statement(insert.returning(batch.c.id) if self._dialect.name == "postgresql" else insert)
 
     def _change_batch(self, columns: tuple[str, ...]) -> Statement:
@@ -357,19 +294,17 @@ class Statements:
         return self._statement(
             batch.update()
             .where(
-                batch.c.id == sa.bindparam("row_id", type_=batch.c.id.type),
-                batch.c.status == sa.bindparam("old_status", type_=batch.c.status.type),
+                batch.c.id == bind("row_id", batch.c.id),
+                batch.c.status == bind("old_status", batch.c.status),
                 sa.func.coalesce(batch.c.token, "") == sa.bindparam("old_token", type_=sa.String(64)),
             )
-            .values({name: sa.bindparam(f"new_{name}", type_=batch.c[name].type) for name in columns})
+            .values({name: bind(f"new_{name}", batch.c[name]) for name in columns})
         )
 
     def _move_job(self, columns: tuple[str, ...]) -> Statement:
         job = self._tables.job
-        update = job.update().where(job.c.id == sa.bindparam("row_id", type_=job.c.id.type))
-        return self._statement(
-            update.values({name: sa.bindparam(f"new_{name}", type_=job.c[name].type) for name in columns})
-        )
+        update = job.update().where(job.c.id == bind("row_id", job.c.id))
+        return self._statement(update.values({name: bind(f"new_{name}", job.c[name]) for name in columns}))
 
     def batches(self, *, by_job: bool, by_status: bool, is_unfinished: bool, limited: bool) -> Statement:
         """
@@ -379,9 +314,9 @@ class Statements:
         columns = [batch.c[name] for name in BATCH_COLUMNS]
         query = sa.select(*columns).order_by(batch.c.id.desc() if limited else batch.c.id)
         if by_job:
-            query = query.where(batch.c.job_id == sa.bindparam("job_id", type_=batch.c.job_id.type))
+            query = query.where(batch.c.job_id == bind("job_id", batch.c.job_id))
         if by_status:
-            query = query.where(batch.c.status == sa.bindparam("status", type_=batch.c.status.type))
+            query = query.where(batch.c.status == bind("status", batch.c.status))
         if is_unfinished:
             query = query.where(sql_counts.is_unfinished(batch))
         if limited:
@@ -395,7 +330,7 @@ class Statements:
         """
         batch = self._tables.inventory
         columns = [batch.c[name] for name in OUTLINE_COLUMNS]
-        chosen = [batch.c.job_id == _bind("job_id", batch.c.job_id), batch.c.id > _bind("after", batch.c.id)]
+        chosen = [batch.c.job_id == bind("job_id", batch.c.job_id), batch.c.id > bind("after", batch.c.id)]
         query = sa.select(*columns).where(*chosen).order_by(batch.c.id)
         return self._statement(query.limit(sa.bindparam("size", type_=sa.Integer)), columns)
 
@@ -405,9 +340,9 @@ class Statements:
         The pinned uids of `IDS_AT_ONCE` batches of a job; an id may be named several times.
         """
         batch = self._tables.inventory
-        chosen = batch.c.id.in_([_bind(f"id_{n}", batch.c.id) for n in range(IDS_AT_ONCE)])
+        chosen = batch.c.id.in_([bind(f"id_{n}", batch.c.id) for n in range(IDS_AT_ONCE)])
         columns = [batch.c.id, batch.c.uids]
-        query = sa.select(*columns).where(batch.c.job_id == _bind("job_id", batch.c.job_id), chosen)
+        query = sa.select(*columns).where(batch.c.job_id == bind("job_id", batch.c.job_id), chosen)
         return self._statement(query, columns)
 
     def counts(self) -> Statement:
@@ -430,12 +365,8 @@ class Statements:
         batch = self._tables.inventory
         columns = [batch.c.batch_weight]
         query = sa.select(*columns).where(
-            batch.c.job_id == sa.bindparam("job_id", type_=batch.c.job_id.type),
+            batch.c.job_id == bind("job_id", batch.c.job_id),
             batch.c.status.in_([sa.literal_column(f"'{status.value}'") for status in SERVED]),
             sql_counts.is_unfinished(self._tables.inventory),
         )
         return self._statement(query, columns)
-
-
-def _bind(name: str, column: sa.Column[Any]) -> sa.BindParameter[Any]:
-    return sa.bindparam(name, type_=column.type)
