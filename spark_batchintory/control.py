@@ -19,7 +19,7 @@ from .handle import storable
 from .inventory import InventoryBackend
 from .masking import mask
 from .meta import MetaTable
-from .publications import RoutedMeta
+from .routing import RoutedMeta
 
 if TYPE_CHECKING:
     from .answers import Answer, JobStatus

@@ -29,7 +29,7 @@ from .lease import Heart
 from .meta import MetaBackend, MetaColumns, MetaTable
 from .overview import Overview
 from .processing import Summary
-from .publications import RoutedMeta
+from .routing import RoutedMeta
 from .settings import Settings
 from .upstream import Upstream
 

@@ -17,9 +17,9 @@ from .handle import Batch
 from .inventory import InventoryBackend, Published
 from .meta import MetaTable
 from .process_clock import utc_now
-from .publications import RoutedMeta
 from .recorded import output_path
 from .rereading import pinned_items
+from .routing import RoutedMeta
 from .uids import UidSet
 
 if TYPE_CHECKING:
