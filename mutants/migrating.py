@@ -18,7 +18,7 @@ MUTANTS = [
         "P2: of ranges that overlap, each uid comes back once, and not if it was done",
         (
             Edit(
-                "ancestor.py",
+                "taking_over.py",
                 "            if row.status in _LIVE and len(rest) < len(held):\n",
                 "            if False:\n",
             ),
@@ -32,7 +32,7 @@ MUTANTS = [
         "P7: a batch of which nothing is left holds nothing up",
         (
             Edit(
-                "ancestor.py",
+                "taking_over.py",
                 "superseded_by=0 if self.cut is not None and not self.cut.count else None",
                 "superseded_by=None",
             ),
@@ -44,7 +44,7 @@ MUTANTS = [
     Mutant(
         "running-rows-due-at-once",
         "P2: a batch that is running is leased from the migration on, since its worker may live",
-        (Edit("ancestor.py", "due = self.now + terms.lease if self.status", "due = self.now if self.status"),),
+        (Edit("taking_over.py", "due = self.now + terms.lease if self.status", "due = self.now if self.status"),),
         (f"{TESTS}TestLiveWorkers::test_one_that_ends_its_batch_after_the_migration",),
         WHERE,
         NEVER,

@@ -18,18 +18,15 @@ terminal, and HTML is escaped. `Answer.notes` says why fields are empty, or why 
 
 from __future__ import annotations
 
-import json
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from datetime import datetime, timezone
-from decimal import Decimal
-from enum import Enum
+from dataclasses import dataclass, field
+from datetime import datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
 
 from spark_batchintory.batch import BatchRow, GapRow, PlannedBatch
-from spark_batchintory.weights import ExactWeight, weight_text
+from spark_batchintory.value_forms import json_value, spark_value, text_of
+from spark_batchintory.weights import ExactWeight
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -180,14 +177,14 @@ class Answer(Sequence[Row], Generic[Row]):
         """
         One dict per row, of values that `json.dumps` takes as they are.
         """
-        return [{column.name: _json_value(column.read(row)) for column in self.columns} for row in self.rows]
+        return [{column.name: json_value(column.read(row)) for column in self.columns} for row in self.rows]
 
     def to_df(self, spark: SparkSession) -> DataFrame:
         """
         The rows as a DataFrame, on classic Spark and on Connect; an empty answer has the same columns.
         """
         schema = ", ".join(f"{column.name} {column.type}" for column in self.columns)
-        rows = [tuple(_spark_value(column.read(row), column.type) for column in self.columns) for row in self.rows]
+        rows = [tuple(spark_value(column.read(row), column.type) for column in self.columns) for row in self.rows]
         return spark.createDataFrame(rows, schema)
 
     def cells(self) -> tuple[list[Column], list[list[str]]]:
@@ -377,63 +374,9 @@ _TRACE = columns(
 _LONG = ("error", "skipped", "evidence")
 
 
-def _json_value(value: Any) -> Any:
-    """
-    The value in JSON's types. JSON has no NaN and no infinity: they become null.
-    """
-    if isinstance(value, Enum):
-        return value.value
-    if value is None or isinstance(value, str | int):
-        return value
-    if isinstance(value, datetime):
-        return f"{value.isoformat()}Z"
-    if isinstance(value, float | Decimal):
-        return _json_number(value)
-    if isinstance(value, Mapping):
-        return {str(key): _json_value(part) for key, part in value.items()}
-    if is_dataclass(value):
-        return {part.name: _json_value(getattr(value, part.name)) for part in fields(value)}
-    return [_json_value(part) for part in value] if isinstance(value, Iterable) else str(value)
-
-
-def _json_number(value: float | Decimal) -> int | float | None:
-    if not math.isfinite(value):
-        return None
-    return int(value) if isinstance(value, Decimal) and value == value.to_integral_value() else float(value)
-
-
-def _spark_value(value: Any, kind: str) -> Any:
-    plain = value.value if isinstance(value, Enum) else value
-    if plain is None or kind in ("BIGINT", "INT", "BOOLEAN"):
-        return plain
-    if kind == "DOUBLE":
-        return float(plain)
-    if kind == "TIMESTAMP":
-        # With a zone, or Spark would take it for local time.
-        return plain.replace(tzinfo=timezone.utc)
-    if kind == "STRING":
-        return plain if isinstance(plain, str) else json.dumps(_json_value(plain))
-    return list(plain)
-
-
 def _cell(column: Column, value: Any) -> str:
-    text = printable(_text(value))
+    text = printable(text_of(value))
     return text[: _CUT - 1] + "…" if column.name in _LONG and len(text) > _CUT else text
-
-
-def _text(value: Any) -> str:
-    plain = value.value if isinstance(value, Enum) else value
-    if plain is None or (isinstance(plain, Sequence) and not plain):
-        return "-"
-    if isinstance(plain, str):
-        return plain
-    if isinstance(plain, bool):
-        return "yes" if plain else "no"
-    if isinstance(plain, datetime):
-        return f"{plain.isoformat(timespec='seconds')}Z"
-    if isinstance(plain, int | float | Decimal):
-        return weight_text(plain)
-    return json.dumps(_json_value(plain))
 
 
 def _aligned(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:

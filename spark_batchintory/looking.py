@@ -10,9 +10,8 @@ Nothing is locked: an answer is as of when it was read, and its rows may be of s
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
-from typing import TypeVar
 
 from spark_batchintory import progress
 from spark_batchintory.answers import (
@@ -26,18 +25,16 @@ from spark_batchintory.answers import (
     status_answer,
     trace_answer,
 )
+from spark_batchintory.asking import Questions
 from spark_batchintory.at_work import sentences, work
 from spark_batchintory.batch import AttemptRow, BatchRow, Bounds, GapRow, JobRow, Status
-from spark_batchintory.errors import BatchintoryError, ConfigurationError, InventoryUnavailable
+from spark_batchintory.errors import ConfigurationError
 from spark_batchintory.inventory import InventoryBackend, JobCounts
-from spark_batchintory.masking import mask
-from spark_batchintory.meta import MetaBackend, MetaColumns, MetaTable
+from spark_batchintory.meta import MetaBackend
 from spark_batchintory.near_names import near
 from spark_batchintory.scanning import before
 from spark_batchintory.uids import HIGHEST, LOWEST, UidSet
 from spark_batchintory.weights import ExactWeight
-
-T = TypeVar("T")
 
 _PAGE = 1000
 
@@ -70,7 +67,7 @@ def standings(
     jobs = backend.jobs() if job is None else jobs_named(backend, job)
     if not jobs:
         return [], [no_job(backend, job)]
-    questions, now = _Questions(meta), backend.now()
+    questions, now = Questions(meta), backend.now()
     rows = [_job_status(backend, questions, row, now) for row in jobs]
     return rows, questions.notes
 
@@ -160,7 +157,7 @@ def trace(
     """
     if (item is None) == (uid is None):
         raise ConfigurationError("trace takes either an item or uid=…, to name one asset")
-    questions = _Questions(meta)
+    questions = Questions(meta)
     jobs = backend.jobs()
     uids_of = functools.partial(_uids_of, questions, {}, item=item, uid=uid)
     touching = functools.cache(backend.touching)
@@ -238,51 +235,7 @@ def no_batch(backend: InventoryBackend, batch_id: int) -> str:
     )
 
 
-class _Questions:
-    """
-    What one answer asks the meta table.
-
-    A table that refuses is noted once. A server that is away is not asked again, since time-outs would add up.
-    """
-
-    def __init__(self, meta: MetaBackend | None) -> None:
-        self._meta = meta
-        self._away = None if meta else "no meta table can be read: set META_CONN"
-        self._notes: dict[str, None] = {} if meta else {f"some fields are empty: {self._away}": None}
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        return tuple(self._notes)
-
-    def ask(self, job: JobRow, question: Callable[[MetaBackend, MetaTable], T]) -> T | None:
-        """
-        The answer about the meta table of `job`, or None and a note.
-        """
-        if self._meta is None or self._away is not None:
-            return None
-        try:
-            return question(self._meta, _meta_table(job))
-        except InventoryUnavailable as error:
-            self._away = str(error)
-            self.note(job, error)
-        except BatchintoryError as error:
-            self.note(job, error)
-        return None
-
-    def note(self, job: JobRow, reason: object) -> None:
-        """
-        Say why fields about the meta table of `job` are empty.
-        """
-        self._notes[f"fields that need meta table {job.meta_table!r} are empty: {mask(str(reason))}"] = None
-
-
-def _meta_table(job: JobRow) -> MetaTable:
-    if job.meta_columns is None:
-        raise ConfigurationError(f"the columns are not known before {job.key} has acquired for the first time")
-    return MetaTable(job.meta_table, MetaColumns.of(job.meta_columns), job.meta_filter)
-
-
-def _job_status(backend: InventoryBackend, questions: _Questions, job: JobRow, now: datetime) -> JobStatus:
+def _job_status(backend: InventoryBackend, questions: Questions, job: JobRow, now: datetime) -> JobStatus:
     counts = backend.counts(job.id)
     head, items, weight = _unclaimed(backend, questions, job)
     left = _whole(progress.backlog(items, counts.open_items)), progress.backlog(weight, counts.open_weight)
@@ -315,7 +268,7 @@ def _watermark(job: JobRow, counts: JobCounts) -> int | None:
 
 
 def _unclaimed(
-    backend: InventoryBackend, questions: _Questions, job: JobRow
+    backend: InventoryBackend, questions: Questions, job: JobRow
 ) -> tuple[int | None, int | None, ExactWeight | None]:
     """
     Head, and items and weight that are in scope and in no batch yet; None where the meta table did not say.
@@ -332,7 +285,7 @@ def _unclaimed(
 
 
 def _uids_of(
-    questions: _Questions, known: dict[str, Sequence[int]], job: JobRow, *, item: str | None, uid: int | None
+    questions: Questions, known: dict[str, Sequence[int]], job: JobRow, *, item: str | None, uid: int | None
 ) -> Sequence[int]:
     """
     The uids to look for in the batches of `job`; `known` spares the second of two jobs over one table a scan.
@@ -346,7 +299,7 @@ def _uids_of(
     return known[place]
 
 
-def _item_of(questions: _Questions, job: JobRow, uid: int) -> str | None:
+def _item_of(questions: Questions, job: JobRow, uid: int) -> str | None:
     rows = questions.ask(job, lambda meta, table: meta.rows(table, UidSet((uid,))))
     if rows is not None and not rows:
         questions.note(job, f"it holds no uid {uid} any more")
@@ -398,7 +351,7 @@ def _ended(entry: AttemptRow) -> Attempt:
     )
 
 
-def _unseen(jobs: Iterable[JobRow], item: str | None, uid: int | None, questions: _Questions) -> str:
+def _unseen(jobs: Iterable[JobRow], item: str | None, uid: int | None, questions: Questions) -> str:
     what = f"uid {uid}" if item is None else repr(item)
     if item is not None and questions.notes:
         return f"{what} was not found, but not every meta table could be asked"

@@ -7,7 +7,7 @@ what is there                   what is done
 nothing                         the tables are made
 tables of an older version      they are upgraded; their rows stay
 tables of the newest version    nothing
-pybatchintory's table           its jobs are taken over (`ancestor`) in one transaction: everything or nothing
+pybatchintory's table           its jobs are taken over (`taking_over`) in one transaction: everything or nothing
 tables of a newer version, or   refused; left as it is
 somebody else's
 ==============================  ====================================================================================
@@ -27,7 +27,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import TypeVar
 
-from . import ancestor
+from . import taking_over
 from .acting import actor
 from .ancestor import AncestorRow, AncestorStore, Pin, TakenOver, Terms
 from .answers import Answer, Column
@@ -160,9 +160,9 @@ def _taken_over(
 
 def _job(reading: _Reading, number: int, rows: Sequence[AncestorRow], terms: Terms, now: datetime) -> TakenOver:
     pins = reading.pins(rows)
-    left = ancestor.shares(rows, pins)
+    left = taking_over.shares(rows, pins)
     cut = {row.id: reading.rest(row, left[row.id]) for row in rows if row.id in left}
-    return ancestor.taken_over(number, rows, pins, cut, terms, now)
+    return taking_over.taken_over(number, rows, pins, cut, terms, now)
 
 
 def _told(taken: TakenOver, never_held: NeverHeld) -> Migrated:

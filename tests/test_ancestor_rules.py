@@ -12,8 +12,9 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spark_batchintory.ancestor import AncestorRow, Pin, TakenOver, Terms, shares, taken_over
+from spark_batchintory.ancestor import AncestorRow, Pin, TakenOver, Terms
 from spark_batchintory.batch import BatchRow, Item, Status
+from spark_batchintory.taking_over import shares, taken_over
 from spark_batchintory.uids import LOWEST, UidSet
 
 NOW = datetime(2026, 3, 1, 12)  # noqa: DTZ001  # naive UTC, as in the inventory
