@@ -10,19 +10,17 @@ from __future__ import annotations
 
 import functools
 import getpass
-import operator
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
 
 from .batch import Act, BatchRow, Bounds, JobKey, JobRow
+from .call import checked_uid
 from .errors import ClaimConflict, ConfigurationError, LeaseLost
 from .inventory import Decide, InventoryBackend, Written
 from .retrying import persistently
-from .scanning import before
-from .uids import HIGHEST, LOWEST, UidSet
+from .uids import HIGHEST, LOWEST, UidSet, before
 
 _PAGE = 1000
 """Ranges read at once."""
@@ -84,7 +82,7 @@ def checked_bounds(uid_min: int | None, uid_max: int | None) -> Bounds:
     ConfigurationError
         One is no whole number of 64 bits, or they are the wrong way round.
     """
-    bounds = Bounds(_uid("uid_min", uid_min), _uid("uid_max", uid_max))
+    bounds = Bounds(checked_uid("uid_min", uid_min), checked_uid("uid_max", uid_max))
     if bounds.lowest is not None and bounds.highest is not None and bounds.lowest > bounds.highest:
         raise ConfigurationError(f"uid_min={uid_min} lies above uid_max={uid_max}; give the lower uid first")
     return bounds
@@ -137,18 +135,6 @@ def actor() -> str:
     except (OSError, KeyError, ImportError):
         user = "unknown"
     return f"{user}@{socket.gethostname()}"[:_ACTOR_LENGTH]
-
-
-def _uid(name: str, value: Any) -> int | None:
-    if value is None:
-        return None
-    try:
-        uid = operator.index(value)
-    except TypeError:
-        uid = None
-    if uid is None or isinstance(value, bool) or not LOWEST <= uid <= HIGHEST:
-        raise ConfigurationError(f"{name} must be a whole number of 64 bits, not {value!r}")
-    return uid
 
 
 def _ends(bounds: Bounds) -> tuple[int, int]:

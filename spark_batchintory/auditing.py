@@ -24,8 +24,7 @@ from . import gaps
 from .batch import BatchRow, Item, JobRow, Kind, digest
 from .inventory import InventoryBackend
 from .meta import MetaBackend, MetaColumns, MetaTable, is_column_text, usable
-from .scanning import before
-from .uids import LOWEST, UidSet
+from .uids import LOWEST, UidSet, before
 
 _TILES = 256
 """Ranges of one window at most, whatever they hold."""

@@ -87,7 +87,7 @@ def checked_call(
         raise ConfigurationError(f"job must be the name of a job, not {job!r}")
     if job_identifier is not None and not (isinstance(job_identifier, str) and is_storable(job_identifier)):
         raise ConfigurationError(f"job_identifier must be Unicode text without NUL, not {job_identifier!r}")
-    bounds = Bounds(_uid("batch_id_min", batch_id_min), _uid("batch_id_max", batch_id_max))
+    bounds = Bounds(checked_uid("batch_id_min", batch_id_min), checked_uid("batch_id_max", batch_id_max))
     if bounds.lowest is not None and bounds.highest is not None and bounds.lowest > bounds.highest:
         raise ConfigurationError(
             f"batch_id_min={bounds.lowest} lies above batch_id_max={bounds.highest}, so job {job!r} would have no items"
@@ -223,7 +223,15 @@ def _count(name: str, value: Any) -> int:
     return number
 
 
-def _uid(name: str, value: Any) -> int | None:
+def checked_uid(name: str, value: Any) -> int | None:
+    """
+    An argument that is a uid; None is none.
+
+    Raises
+    ------
+    ConfigurationError
+        It is no whole number of 64 bits.
+    """
     if value is None:
         return None
     number = _index(value)

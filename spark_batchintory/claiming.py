@@ -224,8 +224,7 @@ class _Acquisition:
         """
         if self.retaken is not None:
             return [self.retaken]
-        new = zip(written.step.inserts, written.ids, strict=True)
-        return [replace(row, id=given) for row, given in new if row.status is Status.RUNNING]
+        return [row for row in written.inserted if row.status is Status.RUNNING]
 
     def _serve(self, row: BatchRow, killed: list[Change], job: JobRow, turn: Turn) -> Step:
         self.served = row

@@ -18,12 +18,13 @@ from .batch import BatchRow, Bounds, Item, JobKey, JobRow, Kind, Limits, Planned
 from .call import Call
 from .claiming import agreed
 from .errors import ClaimConflict, CommitUnknown
-from .inventory import InventoryBackend, Step, Turn, Written
+from .inventory import InventoryBackend, Step, Turn
 from .meta import MetaBackend
 from .pinning import Pinning
 from .planning import plan_batches
 from .retrying import persistently
-from .scanning import Scan, before
+from .scanning import Scan
+from .uids import before
 
 _ITEMS = 100_000
 """Uids of one batch at most, which bounds memory and the time of a turn."""
@@ -107,7 +108,7 @@ def _one_window(how: How, after: int | None, upto: int) -> tuple[Sequence[BatchR
         return Step(inserts=pinning.rows, job=after_it, acts=[act_on("mark_done", pinning.rows, turn.now, how.reason)])
 
     try:
-        return _with_ids(how.backend.transact(how.key, decide)), shown.through
+        return how.backend.transact(how.key, decide).inserted, shown.through
     except CommitUnknown as error:
         found = [row for row in _beside(how, shown.late) if row.digest in {one.digest for one in made}]
         if found:
@@ -188,7 +189,7 @@ class Unclaimed:
             return Step(inserts=pinning.rows, gaps=left, job=pinning.job, acts=[act])
 
         try:
-            return _with_ids(how.backend.transact(how.key, decide))[0]
+            return how.backend.transact(how.key, decide).inserted[0]
         except ClaimConflict:
             self._most = max(self._most // 4, _FEWEST)
             raise
@@ -204,7 +205,3 @@ class Unclaimed:
         job = self._how.standing()
         found = self._how.backend.tiles(job.id, before(row.batch_id_end), 1)
         return found[0] if found and (found[0].range_lo, found[0].digest) == (row.range_lo, row.digest) else None
-
-
-def _with_ids(written: Written) -> list[BatchRow]:
-    return [replace(row, id=given) for row, given in zip(written.step.inserts, written.ids, strict=True)]

@@ -14,7 +14,7 @@ rows at most one is applied from one state, and the others see `ClaimConflict`, 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias
 
@@ -161,6 +161,13 @@ class Written:
     step: Step
     ids: Sequence[int]
     now: datetime
+
+    @property
+    def inserted(self) -> list[BatchRow]:
+        """
+        The new batches as they are in the store.
+        """
+        return [replace(row, id=given) for row, given in zip(self.step.inserts, self.ids, strict=True)]
 
 
 class Turn(Protocol):

@@ -32,8 +32,7 @@ from spark_batchintory.errors import ConfigurationError
 from spark_batchintory.inventory import InventoryBackend, JobCounts
 from spark_batchintory.meta import MetaBackend
 from spark_batchintory.near_names import near
-from spark_batchintory.scanning import before
-from spark_batchintory.uids import HIGHEST, LOWEST, UidSet
+from spark_batchintory.uids import HIGHEST, LOWEST, UidSet, before
 from spark_batchintory.weights import ExactWeight
 
 _PAGE = 1000

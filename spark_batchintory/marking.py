@@ -179,7 +179,7 @@ def _batches_within(how: How, job: JobRow, left: Naming) -> Iterator[BatchRow]:
     waiting: list[BatchRow] = []
     for page in touched(how.backend, job, how.bounds):
         for row in page:
-            if row.status not in lifecycle.TRANSITIONS["mark_done"]:
+            if not _is_markable(row):
                 continue
             if not is_within(row, how.bounds):
                 left.add(row)

@@ -36,8 +36,7 @@ from .errors import ConfigurationError
 from .inventory import InventoryBackend, Standing
 from .meta import MetaBackend, MetaColumns, MetaTable, Span, usable
 from .retrying import persistently
-from .scanning import before
-from .uids import UidSet
+from .uids import UidSet, before
 
 T = TypeVar("T")
 

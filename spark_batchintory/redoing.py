@@ -28,7 +28,7 @@ from .inventory import InventoryBackend, Step, Turn
 from .lifecycle import OPEN
 from .looking import one_job
 from .meta import MetaBackend
-from .redone import How, counts, is_void, queueing, redo_of, written_rows
+from .redone import How, counts, is_void, queueing, redo_of
 from .reopening import reopened
 
 _AT_ONCE = 1000
@@ -156,7 +156,7 @@ def _flush(how: How, tally: _Tally) -> None:
         return queueing(rows, turn, how.reason)
 
     try:
-        tally.queued += written_rows(turned(how.backend, how.job.key, decide))
+        tally.queued += turned(how.backend, how.job.key, decide).inserted
     except CommitUnknown:
         # To go again is to look: what was queued is found, and left as it is.
         turned(how.backend, how.job.key, decide)

@@ -10,7 +10,7 @@ from datetime import datetime
 
 from .acting import act_on
 from .batch import BatchRow, JobRow, Kind, Status
-from .inventory import InventoryBackend, Step, Turn, Written
+from .inventory import InventoryBackend, Step, Turn
 from .lifecycle import OPEN, SET_ASIDE
 from .meta import MetaBackend
 
@@ -82,10 +82,3 @@ def queueing(rows: Sequence[BatchRow], turn: Turn, reason: str | None) -> Step:
     job = replace(turn.job, claim_number=turn.job.claim_number + len(rows))
     act = act_on("redo", rows, turn.now, reason)
     return Step(inserts=rows, job=job, acts=[replace(act, batch_id=rows[0].replaces[0]) if len(rows) == 1 else act])
-
-
-def written_rows(written: Written) -> list[BatchRow]:
-    """
-    The new rows of a step, with the ids they were given.
-    """
-    return [replace(row, id=given) for row, given in zip(written.step.inserts, written.ids, strict=True)]

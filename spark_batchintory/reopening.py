@@ -16,7 +16,7 @@ from .errors import ClaimConflict, CommitUnknown
 from .inventory import Step, Turn
 from .looking import newest_range
 from .planning import plan_batches
-from .redone import How, counts, is_void, queueing, redo_of, written_rows
+from .redone import How, counts, is_void, queueing, redo_of
 from .retrying import persistently
 from .uids import HIGHEST, LOWEST, UidSet
 
@@ -89,7 +89,7 @@ class _Reopening:
         if how.dry_run or not planned:
             return self._rows(planned, redos, how.job, how.backend.now())
         try:
-            return written_rows(how.backend.transact(how.job.key, functools.partial(self._decide, planned)))
+            return how.backend.transact(how.job.key, functools.partial(self._decide, planned)).inserted
         except CommitUnknown as error:
             self._is_in_doubt = True
             raise ClaimConflict(f"the reply to a redo of {how.job.key} was lost; looking") from error

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 from .batch import Bounds, Item, JobRow, PlannedBatch
 from .call import Call
 from .meta import MetaBackend, MetaTable, usable
-from .uids import LOWEST
+from .uids import before
 
 _PAGE = 1024
 """Rows of the first page when only a weight ends the batch; later pages double."""
@@ -107,10 +107,3 @@ def _start(job: JobRow, bounds: Bounds) -> int | None:
     """
     lowest = None if bounds.lowest is None else before(bounds.lowest)
     return max((uid for uid in (job.scanned_through, lowest) if uid is not None), default=None)
-
-
-def before(uid: int) -> int | None:
-    """
-    What to ask for rows after, to get those from `uid` on; None at the end of 64 bits.
-    """
-    return None if uid == LOWEST else uid - 1

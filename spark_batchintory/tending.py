@@ -140,7 +140,7 @@ def queue_late(backend: InventoryBackend, call: Call, job: JobRow, late: Sequenc
     written = _written(backend, call, functools.partial(_step, seen, call))
     if not written.step.inserts:
         return None
-    return [replace(row, id=number) for row, number in zip(written.step.inserts, written.ids, strict=True)]
+    return written.inserted
 
 
 def _seen(backend: InventoryBackend, meta: MetaBackend, call: Call, job: JobRow, is_idle: bool, is_due: bool) -> Seen:

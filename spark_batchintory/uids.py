@@ -165,3 +165,10 @@ def _decompress(body: str) -> Iterator[int]:
 
 
 _DECODERS = {"r": _expand, "z": _decompress}
+
+
+def before(uid: int) -> int | None:
+    """
+    What to ask for rows after, to get those from `uid` on; None at the end of 64 bits.
+    """
+    return None if uid == LOWEST else uid - 1

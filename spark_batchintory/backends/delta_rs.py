@@ -29,6 +29,7 @@ from ..retrying import persistently
 from .delta_clock import EPOCH
 from .delta_queries import select_beats, select_records, select_standing, select_tallies
 from .delta_rows import COLUMNS, JOB, OPEN_BATCH, PARTITIONED_BY, Record, Tally
+from .delta_rs_arrow import TABLE, arrow_schema, delta_schema, records, selected
 from .delta_rs_text import literal
 from .delta_table import (
     CHANGED,
@@ -56,9 +57,6 @@ ENGINE = "delta-rs"
 _USES = 50
 """How often an opened table is brought up to date before it is opened anew: it keeps what it read, and grows slower
 (100 ms a commit at first, 160 ms after 240 commits)."""
-
-_TABLE = "records"
-"""The name of the table in a query."""
 
 
 class RsDeltaTable:
@@ -118,7 +116,7 @@ class RsDeltaTable:
         try:
             deltalake.DeltaTable.create(
                 self.location,
-                _schema(COLUMNS),
+                delta_schema(COLUMNS),
                 mode="error",
                 partition_by=list(PARTITIONED_BY),
                 configuration=properties,
@@ -180,24 +178,24 @@ class RsDeltaTable:
         """
         Records; see the port.
         """
-        query = select_records(_TABLE, where, literal, **how)
+        query = select_records(TABLE, where, literal, **how)
         with self._newest() as table:
-            return _selected(table, query)
+            return selected(table, query)
 
     def standing(self, job_key: str, now: datetime, limit: int) -> list[Record]:
         """
         The job and what waits; see the port.
         """
-        query = select_standing(_TABLE, job_key, now, limit, literal)
+        query = select_standing(TABLE, job_key, now, limit, literal)
         with self._newest() as table:
-            return _selected(table, query)
+            return selected(table, query)
 
     def tallies(self, job_key: str) -> list[Tally]:
         """
         Batches counted; see the port.
         """
         with self._newest() as table:
-            return [Tally.of(list(row.values())) for row in _selected(table, select_tallies(_TABLE, job_key, literal))]
+            return [Tally.of(list(row.values())) for row in selected(table, select_tallies(TABLE, job_key, literal))]
 
     def in_line(self, job_key: str) -> AbstractContextManager[None]:
         """
@@ -232,18 +230,18 @@ class RsDeltaTable:
         """
         doing = f"turn {write.job['turn']} of job {write.job['job']!r}"
         if write.turn is None:
-            jobs = _records(table, Where(None, (JOB,)))
+            jobs = records(table, Where(None, (JOB,)))
             if any(job["job_key"] == write.job_key or job["id"] >= write.job["id"] for job in jobs):
                 raise ClaimConflict(f"{doing} was taken by another worker")
             return
         kinds = sorted({JOB, *(kind for one in write.changes for kind in was_records(one))})
         ids = [write.job["id"], *(one.record["id"] for one in write.changes)]
-        found = {one["id"]: one for one in _records(table, Where(write.job_key, kinds, [("id", "in", ids)]))}
+        found = {one["id"]: one for one in records(table, Where(write.job_key, kinds, [("id", "in", ids)]))}
         job = found.get(write.job["id"])
         if job is None or job["turn"] != write.turn:
             raise ClaimConflict(f"{doing} was taken by another worker")
         used = Where(write.job_key, (OPEN_BATCH,), [("token", "in", write.tokens)])
-        if write.tokens and _records(table, used):
+        if write.tokens and records(table, used):
             raise TokenUsed(f"{doing}: its claim is made already")
         for one in write.changes:
             now = found.get(one.record["id"])
@@ -260,7 +258,7 @@ class RsDeltaTable:
         table = self._found(f"{self.location}_beat")
         if table is None:
             return {}
-        return {row["token"]: row["until"] for row in _selected(table, select_beats(_TABLE, tokens, literal))}
+        return {row["token"]: row["until"] for row in selected(table, select_beats(TABLE, tokens, literal))}
 
     def beat(self, job_key: str, batch_id: int, token: str, until: datetime) -> None:
         """
@@ -269,7 +267,7 @@ class RsDeltaTable:
         import deltalake
         import pyarrow as pa
 
-        schema = _arrow({"job_key": "STRING", "batch_id": "BIGINT", "token": "STRING", "until": "TIMESTAMP_NTZ"})
+        schema = arrow_schema({"job_key": "STRING", "batch_id": "BIGINT", "token": "STRING", "until": "TIMESTAMP_NTZ"})
         row = {"job_key": job_key, "batch_id": batch_id, "token": token, "until": until}
         try:
             deltalake.write_deltalake(
@@ -378,7 +376,7 @@ def _merge(table: Any, write: TurnWrite, replaced: Sequence[Replacement]) -> Non
             {name: record.get(name) for name in COLUMNS} | {"is_new": new}
             for record, new in zip(rows, is_new, strict=True)
         ],
-        schema=_arrow(COLUMNS).append(pa.field("is_new", pa.bool_())),
+        schema=arrow_schema(COLUMNS).append(pa.field("is_new", pa.bool_())),
     )
     kinds = sorted({JOB, *(kind for one in write.changes for kind in was_records(one))})
     named = ", ".join(map(literal, kinds))
@@ -391,46 +389,3 @@ def _merge(table: Any, write: TurnWrite, replaced: Sequence[Replacement]) -> Non
     if replaced:
         merger = merger.when_matched_update(updates={name: f"s.{name}" for name in CHANGED})
     merger.when_not_matched_insert(updates={name: f"s.{name}" for name in COLUMNS}).execute()
-
-
-def _records(table: Any, where: Where) -> list[Record]:
-    return _selected(table, select_records(_TABLE, where, literal))
-
-
-def _selected(table: Any, query: str) -> list[Record]:
-    """
-    What a query on one version of the table finds, from the files that statistics and partitions cannot rule out.
-
-    Through delta-rs' own reader: Arrow's would read with threads that call back into Python, and abort a process that
-    ends meanwhile.
-    """
-    import pyarrow as pa
-    from deltalake import QueryBuilder
-    from deltalake.exceptions import DeltaError
-
-    try:
-        batches = QueryBuilder().register(_TABLE, table).execute(query)
-        # Not pa.table(…), which loads pandas where that is installed, to see whether it was given some.
-        rows: list[Record] = pa.RecordBatchReader.from_stream(batches).read_all().to_pylist()
-    except (OSError, DeltaError) as error:
-        raise InventoryUnavailable(f"reading {table.table_uri!r}: {error}") from error
-    return rows
-
-
-def _arrow(columns: Mapping[str, str]) -> Any:
-    import pyarrow as pa
-
-    types = {
-        "STRING": pa.string(),
-        "BIGINT": pa.int64(),
-        "INT": pa.int32(),
-        "TIMESTAMP_NTZ": pa.timestamp("us"),
-        "DECIMAL(38,9)": pa.decimal128(38, 9),
-    }
-    return pa.schema([pa.field(name, types[kind]) for name, kind in columns.items()])
-
-
-def _schema(columns: Mapping[str, str]) -> Any:
-    import deltalake
-
-    return deltalake.Schema.from_arrow(_arrow(columns))

@@ -23,15 +23,14 @@ from ..errors import ClaimConflict, CommitUnknown, ConfigurationError, Inventory
 from ..listing import listing_tasks
 from . import spark_errors
 from .delta_clock import EPOCH
+from .delta_merge import merge_of
 from .delta_queries import select_beats, select_records, select_standing, select_tallies
-from .delta_rows import COLUMNS, JOB, OPEN_BATCH, PARTITIONED_BY, Record, Tally
+from .delta_rows import COLUMNS, JOB, PARTITIONED_BY, Record, Tally
 from .delta_table import (
-    CHANGED,
     CLOCK,
     ENGINE_PROPERTY,
     FORGOTTEN_AFTER,
     SETTLED,
-    Replacement,
     TokenUsed,
     Told,
     TurnWrite,
@@ -39,7 +38,6 @@ from .delta_table import (
     checked_uuid,
     properties_of,
     upgraded,
-    was_records,
 )
 from .spark_creating import create, together
 from .spark_session import SMALL_COMMITS
@@ -56,7 +54,6 @@ _VACUUM_TASKS = 16
 
 _BEATS = "job_key STRING, batch_id BIGINT, token STRING, until TIMESTAMP_NTZ"
 _TYPED = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
-_NAMES = ", ".join(COLUMNS)
 
 
 class SparkDeltaTable:
@@ -176,7 +173,7 @@ class SparkDeltaTable:
         """
         Write a turn; see the port.
         """
-        statement = _first_turn(self._name, write) if write.turn is None else _turn(self._name, write)
+        statement = merge_of(self._name, write)
         try:
             told = self.session.sql(statement).collect()
         except Exception as error:  # Spark's have no class in common; see spark_errors
@@ -339,75 +336,3 @@ def _own_session(session: Any) -> Any:
         with suppress(Exception):  # refused: slower, and as safe
             own.conf.set(name, value)
     return own
-
-
-_SOURCE = ("is_new", "old_status", "old_token", *COLUMNS)
-
-
-def _values(record: Record, is_new: bool, status: str | None = None, token: str | None = None) -> str:
-    values = (is_new, status, token, *(record.get(name) for name in COLUMNS))
-    return f"({literals(values)})"
-
-
-def _source(rows: Sequence[str]) -> str:
-    """
-    The rows of a turn, each column of the type that the table has: a column of NULLs alone would have none.
-    """
-    types = {"is_new": "BOOLEAN", "old_status": "STRING", "old_token": "STRING", **COLUMNS}
-    typed = ", ".join(f"CAST({name} AS {types[name]}) AS {name}" for name in _SOURCE)
-    return f"(SELECT {typed} FROM VALUES {', '.join(rows)} AS v({', '.join(_SOURCE)}))"
-
-
-def _turn(table: str, write: TurnWrite) -> str:
-    """
-    The MERGE of a turn of a job that is there.
-    """
-    replaced: list[Replacement] = [Replacement(write.job, None, None), *write.changes]
-    rows = [_values(one.record, False, one.status, one.token) for one in replaced]
-    rows += [_values(record, True) for record in write.inserts]
-    records = sorted({JOB, *(name for one in write.changes for name in was_records(one))})
-    named, same = f"t.id IN ({literals(one.record['id'] for one in replaced)})", "t.id = s.id"
-    if write.tokens:
-        records = sorted({*records, OPEN_BATCH})
-        named = f"({named} OR t.token IN ({literals(write.tokens)}))"
-        same = f"({same} OR (s.is_new AND s.record = '{OPEN_BATCH}' AND t.token = s.token))"
-    guarded = (
-        f"CASE WHEN t.record = '{JOB}' AND t.turn = {write.turn}L AND NOT s.is_new THEN s.turn "
-        f"WHEN t.record = '{JOB}' THEN {_raised('turn')} "
-        f"WHEN s.is_new THEN {_raised('token')} "
-        "WHEN t.status <=> s.old_status AND coalesce(t.token, '') = coalesce(s.old_token, '') "
-        f"THEN s.turn ELSE {_raised('lease')} END"
-    )
-    sets = [f"{name} = s.{name}" for name in CHANGED if name != "turn"]
-    return (
-        f"MERGE INTO {table} AS t USING {_source(rows)} AS s "
-        f"ON t.job_key = {literal(write.job_key)} AND t.record IN ({literals(records)}) AND {named} "
-        f"AND {same} "
-        f"WHEN MATCHED THEN UPDATE SET turn = {guarded}, {', '.join(sets)} "
-        f"WHEN NOT MATCHED THEN {_inserted()}"
-    )
-
-
-def _first_turn(table: str, write: TurnWrite) -> str:
-    """
-    The MERGE of the first turn of a job: it, or a job of its number, must not be there.
-    """
-    rows = [_values(write.job, True), *(_values(record, True) for record in write.inserts)]
-    taken = f"t.job_key = {literal(write.job_key)} OR t.id >= {literal(write.job['id'])}"
-    return (
-        f"MERGE INTO {table} AS t USING {_source(rows)} AS s ON t.record = '{JOB}' AND ({taken}) "
-        f"WHEN MATCHED THEN UPDATE SET turn = {_raised('turn')} "
-        f"WHEN NOT MATCHED THEN {_inserted()}"
-    )
-
-
-def _inserted() -> str:
-    first, *rest = COLUMNS
-    values = f"CASE WHEN s.is_new THEN s.{first} ELSE {_raised('lease')} END, " + ", ".join(
-        f"s.{name}" for name in rest
-    )
-    return f"INSERT ({_NAMES}) VALUES ({values})"
-
-
-def _raised(guard: str) -> str:
-    return f"raise_error('batchintory guard {guard}')"

@@ -20,7 +20,7 @@ from ..batch import AttemptRow, BatchRow, GapRow, JobKey, JobRow, Status
 from ..errors import ConfigurationError
 from ..inventory import Decide, JobCounts, Outline, Published, Standing, Written
 from ..retrying import persistently
-from ..uids import HIGHEST, LOWEST
+from ..uids import HIGHEST, LOWEST, before
 from ..weights import total_weight
 from .job_names import check_names
 from .sql_counts import counted
@@ -199,7 +199,7 @@ class SqlInventory:
         """
         The batches of one job around a uid, by look-ups in order of uid: the history of a job may be a million ranges.
         """
-        tile = self.tiles(job.id, None if uid == LOWEST else uid - 1, 1)
+        tile = self.tiles(job.id, before(uid), 1)
         rows = [*tile, *self.beside(job.id, uid, uid, job.widest_beside)]
         # A redo repeats uids of a batch that was found already, so it begins no lower than that.
         widest = max((uid - row.batch_id_start for row in rows), default=0)

@@ -20,7 +20,7 @@ from ..weights import weight_text
 from .job_names import NAME_LENGTH
 
 SCHEMA_VERSION = 3
-"""Version of the tables below; `sql_upgrades` brings older ones up to it."""
+"""Version of the tables below; `sql_versions` brings older ones up to it."""
 
 _BIG = sa.BigInteger().with_variant(sa.Integer, "sqlite")
 _JSON = sa.JSON(none_as_null=True)

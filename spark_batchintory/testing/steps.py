@@ -140,7 +140,7 @@ def inserted(written: Written) -> list[BatchRow]:
     """
     The rows of a step with the ids they were given.
     """
-    return [replace(row, id=given) for row, given in zip(written.step.inserts, written.ids, strict=True)]
+    return written.inserted
 
 
 def key_of(row: BatchRow) -> JobKey:
