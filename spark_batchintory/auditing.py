@@ -24,7 +24,7 @@ from . import gaps
 from .batch import BatchRow, Item, JobRow, Kind, digest
 from .inventory import InventoryBackend
 from .meta import MetaBackend, MetaColumns, MetaTable, is_column_text, usable
-from .uids import LOWEST, UidSet, before
+from .uids import UidSet, before, first_after
 
 _TILES = 256
 """Ranges of one window at most, whatever they hold."""
@@ -105,7 +105,7 @@ def window(
     scope = _scope_of(tiles[-1], job) if tiles else _Scope.of_job(job)
     is_last = not tiles or (tiles[-1].batch_id_end == job.frontier and scope == _Scope.of_job(job))
     last = upto if is_last else min(tiles[-1].batch_id_end, upto)
-    lowest = LOWEST if after is None else after + 1
+    lowest = first_after(after)
     chosen = scope.table(table)
     is_dear = gaps.is_dear(chosen.filter, lowest, last)
     if is_dear and not may_be_dear:

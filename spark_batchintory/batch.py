@@ -14,7 +14,7 @@ from datetime import datetime
 from enum import Enum
 from typing import Any, Literal, NamedTuple
 
-from .uids import LOWEST, UidSet
+from .uids import UidSet, first_after
 from .weights import ExactWeight, Weight, total_weight, weight_text
 
 Oversize = Literal["alone", "fail", "set_aside"]
@@ -231,7 +231,7 @@ class JobRow:
         """
         Where the next range begins: previous end + 1, or the beginning. Unique among the job's ranges.
         """
-        return LOWEST if self.frontier is None else self.frontier + 1
+        return first_after(self.frontier)
 
     @property
     def reached(self) -> int | None:

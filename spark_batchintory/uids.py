@@ -172,3 +172,10 @@ def before(uid: int) -> int | None:
     What to ask for rows after, to get those from `uid` on; None at the end of 64 bits.
     """
     return None if uid == LOWEST else uid - 1
+
+
+def first_after(uid: int | None) -> int:
+    """
+    The lowest uid there may be after this one; None is the beginning.
+    """
+    return LOWEST if uid is None else uid + 1

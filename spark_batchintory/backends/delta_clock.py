@@ -12,6 +12,7 @@ import threading
 from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
+from ..durations import told
 from ..errors import ConfigurationError
 
 Clock = Callable[[], datetime]
@@ -66,9 +67,9 @@ class CheckedClock:
         skew, most = self._measured(), self.allowed(lease)
         if abs(skew) > most:
             raise ConfigurationError(
-                f"the clock of this machine is {abs(skew).total_seconds():.1f} s "
+                f"the clock of this machine is {told(abs(skew), places=1)} "
                 f"{'ahead of' if skew > timedelta(0) else 'behind'} that of the storage of inventory {location!r}, "
-                f"while a lease of {lease.total_seconds():.0f} s allows {most.total_seconds():.0f} s: set the clock "
+                f"while a lease of {told(lease)} allows {told(most)}: set the clock "
                 "right, or give a longer lease. Nothing was claimed"
             )
 

@@ -23,7 +23,7 @@ from ..inventory import Decide, JobCounts, Outline, Published, Standing, Written
 from ..lifecycle import OPEN
 from ..process_clock import utc_now
 from ..retrying import persistently
-from ..uids import HIGHEST, LOWEST
+from ..uids import HIGHEST, LOWEST, first_after
 from ..weights import total_weight
 from . import delta_rows
 from .delta_clock import CheckedClock, Clock, allowed_skew
@@ -233,7 +233,7 @@ class DeltaInventory:
         job_key = self._key_of(job_id)
         if after == HIGHEST or job_key is None:
             return []
-        first = LOWEST if after is None else after + 1
+        first = first_after(after)
         terms: list[Term] = [("range_lo", "null", False), ("batch_id_end", ">=", first)]
         return self.extended(self._batches(Where(job_key, BATCHES, terms), order=("range_lo",), limit=limit))
 
@@ -272,7 +272,7 @@ class DeltaInventory:
         if after == HIGHEST or job_key is None:
             return []
         kinds = {True: (OPEN_GAP,), False: (CLOSED_GAP,), None: (OPEN_GAP, CLOSED_GAP)}[is_open]
-        where = Where(job_key, kinds, [("batch_id_start", ">=", LOWEST if after is None else after + 1)])
+        where = Where(job_key, kinds, [("batch_id_start", ">=", first_after(after))])
         found = self._table.rows(where, order=("batch_id_start", "id"), limit=limit)
         return [delta_rows.gap_row(record) for record in found]
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime, timezone
 from typing import Any
 
 from ..errors import ClaimConflict, ConfigurationError
 from ..found_files import FoundFile, State, check_columns, microseconds
 from ..local_frame import frame_of
+from ..process_clock import utc_now
 from ..retrying import persistently
 from . import spark_errors
 from .spark_creating import create, together
@@ -119,7 +119,7 @@ class SparkFileTable:
             "modified": ("LONG", [file.modified for file in files]),
             "digest": ("STRING", [file.digest for file in files]),
         }
-        now = microseconds(datetime.now(timezone.utc).replace(tzinfo=None))
+        now = microseconds(utc_now())
         values = f"s.uid, s.item, s.weight, timestamp_micros(s.modified), timestamp_micros({now}L), s.digest"
         with self._view(columns) as view:
             self._run(

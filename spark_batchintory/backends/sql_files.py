@@ -10,12 +10,13 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
 from ..found_files import DIGEST_LENGTH, FoundFile, State, check_columns, digest_of, microseconds, time_of
+from ..process_clock import utc_now
 from ..retrying import persistently
 from .sql_engine import Database
 from .sql_running import Statement
@@ -106,7 +107,7 @@ class SqlFileTable:
             return transaction.rows(self._statement, **values)
 
     def _appended(self, files: Sequence[FoundFile]) -> Sequence[FoundFile]:
-        table, now = self._table, datetime.now(timezone.utc).replace(tzinfo=None)
+        table, now = self._table, utc_now()
         with self._alone("registering files in") as connection:
             asked = self._asked_for([file.digest for file in files])
             rows = (row for values in asked for row in connection.execute(self._query, values))

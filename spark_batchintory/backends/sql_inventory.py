@@ -20,7 +20,7 @@ from ..batch import AttemptRow, BatchRow, GapRow, JobKey, JobRow, Status
 from ..errors import ConfigurationError
 from ..inventory import Decide, JobCounts, Outline, Published, Standing, Written
 from ..retrying import persistently
-from ..uids import HIGHEST, LOWEST, before
+from ..uids import HIGHEST, LOWEST, before, first_after
 from ..weights import total_weight
 from .job_names import check_names
 from .sql_counts import counted
@@ -212,7 +212,7 @@ class SqlInventory:
         """
         if after == HIGHEST:
             return []
-        first = LOWEST if after is None else after + 1
+        first = first_after(after)
         ((begins,),) = self._read("reading ranges", self._statements.tile_of, job_id=job_id, first=first)
         found = {"job_id": job_id, "begins": first if begins is None else begins, "first": first, "size": limit}
         return [batch_row(row) for row in self._read("reading ranges", self._statements.tiles, **found)]
@@ -239,7 +239,7 @@ class SqlInventory:
         """
         if after == HIGHEST:
             return []
-        first = LOWEST if after is None else after + 1
+        first = first_after(after)
         rows = self._read("reading gaps", self._statements.gaps(is_open), job_id=job_id, first=first, size=limit)
         return [gap_row(row) for row in rows]
 
