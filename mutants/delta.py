@@ -54,7 +54,7 @@ MUTANTS = [
     ),
     Mutant(
         "prefetched-that-is-charged",
-        "PROTOCOL: a killed worker burns no attempt of what it had only claimed ahead",
+        "Behaviour: a killed worker burns no attempt of what it had only claimed ahead",
         (
             Edit(
                 "lifecycle.py",

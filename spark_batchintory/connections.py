@@ -118,7 +118,7 @@ def parse_connection(
     setting: str = "INVENTORY_CONN",
 ) -> Connection:
     """
-    Return what `value` means, in one of the forms that API.md lists for ``INVENTORY_CONN``.
+    Return what `value` means, in one of the forms that README.md lists for ``INVENTORY_CONN``.
 
     Drivers are settled here: ``postgres://`` and ``postgresql://`` mean psycopg 3, ``mysql://`` and ``mariadb://``
     PyMySQL; ``postgresql+psycopg2://`` is kept where psycopg2 is installed and means psycopg 3 elsewhere.

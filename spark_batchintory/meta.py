@@ -137,6 +137,16 @@ class MetaTable:
         return replace(self, filter=None) if self.filter is not None else self
 
 
+def is_dense(uids: Sequence[int]) -> bool:
+    """
+    Whether ordered uids fill so much of their span that to read all of it costs less than to look for each of them.
+
+    >>> is_dense([1, 2, 3, 5]), is_dense([1, 1000]), is_dense([])
+    (True, False, True)
+    """
+    return not uids or 2 * len(uids) >= uids[-1] - uids[0] + 1
+
+
 def is_frame(value: Any) -> bool:
     """
     Whether `value` is a Spark DataFrame, classic or Connect, told by what it can do: pyspark is not imported here.

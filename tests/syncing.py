@@ -1,8 +1,8 @@
 """
 Sync points of the protocol, for tests only: operations that are stepped against one another, one statement at a time.
 
-A point is a statement on its way to the database, heard where the driver gets it (`stage.Wire`), under the word that
-DESIGN.md and PROTOCOL.md have for it (`point`). An `Actor` is a worker with an inventory, and so connections, of its
+A point is a statement on its way to the database, heard where the driver gets it (`stage.Wire`), under a word
+of its own (`point`). An `Actor` is a worker with an inventory, and so connections, of its
 own, whose operation runs in a thread and stops in front of every point; a `Stepper` says who goes on, and until when.
 
 Whether somebody waits for a lock is told by what the database says of it: PostgreSQL and MariaDB count those who wait,

@@ -308,7 +308,7 @@ class TestAttributes:
 
     def test_the_inventory_table(self, place):
         """
-        DESIGN 4: pybatchintory's columns, under its names and with its meanings.
+        Behaviour: pybatchintory's columns, under its names and with its meanings.
         """
         cols = {"uid": "id", "item": "file", "weight": "size_in_mib"}
         spark_batchintory.acquire_batch("daily", "meta_table", cols, "run 1", batch_weight=60).succeeded()

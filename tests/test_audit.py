@@ -108,7 +108,7 @@ class TestFindings:
 
     def test_one_deleted_and_one_late_do_not_cancel_out(self, stage):
         """
-        PROTOCOL 3: sets of uids are compared, not counts: in the same range, next to one another, and the same number.
+        Behaviour: sets of uids are compared, not counts: in the same range, next to one another, and the same number.
         """
         stage.execute("DELETE FROM files WHERE uid IN (4, 8, 32)")
         stage.add(5, 7, 33)
@@ -121,7 +121,7 @@ class TestFindings:
 
     def test_all_three_in_one_range(self, stage):
         """
-        PROTOCOL 3: late, missing and changed within one batch are each reported.
+        Behaviour: late, missing and changed within one batch are each reported.
         """
         stage.execute("DELETE FROM files WHERE uid = 2")
         stage.execute("UPDATE files SET item = 'x' WHERE uid = 14")
@@ -144,7 +144,7 @@ class TestFindings:
 
     def test_uids_that_were_used_again_for_other_items(self, stage):
         """
-        PROTOCOL: a sequence was set back after a clean-up, and other files got uids that a job has done already.
+        Behaviour: a sequence was set back after a clean-up, and other files got uids that a job has done already.
         """
         stage.execute("DELETE FROM files WHERE uid BETWEEN 12 AND 30")
         stage.add(*((uid, f"/other/{uid}", 1) for uid in range(12, 31, 2)))
@@ -153,7 +153,7 @@ class TestFindings:
 
     def test_a_table_that_was_restored_from_a_backup(self, stage):
         """
-        PROTOCOL: the newest rows are gone and their uids are given out anew: those that come back are others.
+        Behaviour: the newest rows are gone and their uids are given out anew: those that come back are others.
         """
         stage.execute("DELETE FROM files WHERE uid > 40")
         assert [(kind, count) for kind, _, _, count in found(stage)] == [("missing", 1)] * 10
@@ -341,7 +341,7 @@ class TestQueueing:
 class TestScope:
     def test_each_range_by_the_filter_it_was_claimed_with(self, stage):
         """
-        PROTOCOL 3: after a change of filter, old ranges are compared by the old filter and new ones by the new.
+        Behaviour: after a change of filter, old ranges are compared by the old filter and new ones by the new.
         """
         stage.files([*((uid, "x", 0) for uid in range(0, 20, 2)), *((uid, "x", 1) for uid in (1, 5, 19))], name="mixed")
         inventory = stage.inventory
@@ -360,7 +360,7 @@ class TestScope:
 
     def test_a_filter_that_became_narrower(self, stage):
         """
-        PROTOCOL 3: rows of an old, wider scope are neither missing nor late because today's filter rejects them.
+        Behaviour: rows of an old, wider scope are neither missing nor late because today's filter rejects them.
         """
         stage.files([(uid, "x", uid % 3) for uid in range(1, 20)], name="mixed")
         inventory = stage.inventory
@@ -375,7 +375,7 @@ class TestScope:
 
     def test_columns_that_were_exchanged(self, stage):
         """
-        PROTOCOL 3: a range is read by the columns it was claimed with, as its digest was.
+        Behaviour: a range is read by the columns it was claimed with, as its digest was.
         """
         stage.execute("CREATE TABLE wide (uid BIGINT PRIMARY KEY, item VARCHAR(9), weight BIGINT, other VARCHAR(9))")
         stage.execute("INSERT INTO wide VALUES (1, 'a', 1, 'b'), (2, 'c', 1, 'd')")

@@ -201,7 +201,7 @@ class TestRightArguments:
 class TestConfig:
     def test_the_call_is_stored_with_the_batch(self, stage):
         """
-        DESIGN 4: `config` holds the call's arguments, so that a rescuer does as the owner would.
+        Behaviour: `config` holds the call's arguments, so that a rescuer does as the owner would.
         """
         batch = stage.open().acquire_batch(
             "daily",
@@ -235,7 +235,7 @@ class TestConfig:
 
     def test_a_config_of_a_later_version_can_be_rescued(self, stage):
         """
-        DESIGN 4: what is not in a stored call has a default; what is unknown is left alone.
+        Behaviour: what is not in a stored call has a default; what is unknown is left alone.
         """
         inventory = stage.open()
         inventory.acquire_batch("daily", "files", batch_count=2, heartbeat=False)

@@ -92,8 +92,8 @@ def real(inventory):
 
 def test_a_worker_whose_clock_is_a_day_off(server_url, faketime):
     """
-    PROTOCOL, worker's clock a day off: a day ahead it rescues no live batch and retries nothing early, a day behind its
-    lease ends no earlier; times and leases are the server's.
+    Behaviour, worker's clock a day off: a day ahead it rescues no live batch and retries nothing early, a day behind
+    its lease ends no earlier; times and leases are the server's.
     """
     with Stage(server_url) as stage:
         stage.files(range(1, 41))
@@ -137,7 +137,7 @@ SWITCHES = {"spring": (2026, 3, 29), "autumn": (2026, 10, 25)}
 @pytest.mark.parametrize("season", SWITCHES)
 def test_the_switch_of_summer_time(sql_url, faketime, season):
     """
-    PROTOCOL, DST: a worker in Berlin goes through the switch with batches in hand. All times are naive UTC: nothing
+    Behaviour, DST: a worker in Berlin goes through the switch with batches in hand. All times are naive UTC: nothing
     jumps by an hour, no lease is cut short or made longer.
     """
     switch = calendar.timegm((*SWITCHES[season], 1, 0, 0))
@@ -154,7 +154,7 @@ def test_the_switch_of_summer_time(sql_url, faketime, season):
 
 def test_sqlite_asks_the_machine(tmp_path, faketime):
     """
-    PROTOCOL, worker's clock a day off, on SQLite: cannot happen, since its clock is that of the machine, and all who
+    Behaviour, worker's clock a day off, on SQLite: cannot happen, since its clock is that of the machine, and all who
     share a file share that. Nobody asks Python; only who is shown another clock by the system itself sees another one.
     """
     with Stage(f"sqlite:///{tmp_path / 'test.db'}") as stage:
@@ -167,7 +167,7 @@ def test_sqlite_asks_the_machine(tmp_path, faketime):
 
 def test_sqlite_does_not_ask_python(tmp_path, monkeypatch):
     """
-    DESIGN 5: what Python says the time is, and in which zone, changes nothing.
+    Behaviour: what Python says the time is, and in which zone, changes nothing.
     """
     with Stage(f"sqlite:///{tmp_path / 'test.db'}") as stage:
         stage.files(range(1, 13))

@@ -136,7 +136,7 @@ def held(stage, job):
 @pytest.mark.parametrize("name", WORK)
 def test_at_each_statement(stage, time, name):
     """
-    PROTOCOL, forced 40001, 40P01, 55P03, 1213, 1205, 1020, BUSY, LOCKED: whichever statement meets which of them, the
+    Behaviour, forced 40001, 40P01, 55P03, 1213, 1205, 1020, BUSY, LOCKED: whichever statement meets which of them, the
     whole transaction goes again, the caller sees nothing, and the tables are as they would have been without.
     """
     prepare, work = WORK[name]
@@ -160,7 +160,7 @@ def test_at_each_statement(stage, time, name):
 @pytest.mark.parametrize("name", WORK)
 def test_that_never_ends(stage, time, name):
     """
-    PROTOCOL: bounded, then `InventoryUnavailable`, whose cause says why; nothing is half-written, and later it works.
+    Behaviour: bounded, then `InventoryUnavailable`, whose cause says why; nothing is half-written, and later it works.
     """
     prepare, work = WORK[name]
     prepared = prepare(stage, "dry")
@@ -181,7 +181,7 @@ def test_that_never_ends(stage, time, name):
 
 def test_at_each_statement_of_a_beat(stage):
     """
-    PROTOCOL, heartbeat: whatever it meets, it only warns, and the next one extends the lease.
+    Behaviour, heartbeat: whatever it meets, it only warns, and the next one extends the lease.
     """
     batch, now = acquire(stage, "daily"), [0.0]
     heart = Heart(stage.inventory.backend.beat, clock=lambda: now[0])
@@ -270,7 +270,7 @@ def until_somebody_waits(stage):
 @pytest.mark.parametrize("name", REAL)
 def test_a_real_lock_that_is_held_too_long(stage, monkeypatch, name):
     """
-    PROTOCOL, real 55P03, 1205 and BUSY: refused after the wait, gone for again, and done when the lock is free.
+    Behaviour, real 55P03, 1205 and BUSY: refused after the wait, gone for again, and done when the lock is free.
     """
     monkeypatch.setattr(sql_sessions, "LOCK_WAIT", 1.0)
     batch, other = ready(stage), stage.session()
@@ -309,7 +309,7 @@ HOLD = {
 @pytest.mark.parametrize("name", REAL)
 def test_a_real_deadlock(server, name):
     """
-    PROTOCOL, real 40P01 and 1213: somebody locks batch and job the wrong way round; we are thrown out and go again.
+    Behaviour, real 40P01 and 1213: somebody locks batch and job the wrong way round; we are thrown out and go again.
     """
     batch, other = ready(server), server.session()
     if server.kind == "postgresql":
@@ -344,7 +344,7 @@ def test_a_real_deadlock(server, name):
 @pytest.mark.parametrize("name", REAL)
 def test_a_real_serialization_failure(postgres_url, name):
     """
-    PROTOCOL, real 40001: under SERIALIZABLE the job's row changes while its lock is waited for; the whole goes again.
+    Behaviour, real 40001: under SERIALIZABLE the job's row changes while its lock is waited for; the whole goes again.
     """
     for stage in fresh(postgres_url):
         stage.files(range(1, 10))
@@ -373,7 +373,7 @@ def test_a_real_serialization_failure(postgres_url, name):
 
 def test_a_table_that_somebody_has_locked(mariadb_url, monkeypatch):
     """
-    PROTOCOL: MariaDB's locks of whole tables (a backup, an ALTER) are waited for as long as those of rows, not a day.
+    Behaviour: MariaDB's locks of whole tables (a backup, an ALTER) are waited for as long as those of rows, not a day.
     """
     monkeypatch.setattr(sql_sessions, "LOCK_WAIT", 1.0)
     for stage in fresh(mariadb_url):

@@ -57,7 +57,7 @@ class TestForms:
     )
     def test_sql_urls_name_their_driver(self, value, url):
         """
-        Guards that every URL of API.md opens with the driver our extras install, whatever SQLAlchemy's default is.
+        Guards that every URL of README.md opens with the driver our extras install, whatever SQLAlchemy's default is.
         """
         connection = parse_connection(value)
 

@@ -91,8 +91,8 @@ class Killer:
 @pytest.mark.parametrize("seed", [1])
 def test_a_storm(stage, seed):
     """
-    PROTOCOL, `pg_terminate_backend` and KILL in a storm: whatever statement each of 30 hits, no batch is claimed twice,
-    nothing is lost, and the workers see no error but ours.
+    Behaviour, `pg_terminate_backend` and KILL in a storm: whatever statement each of 30 hits, no batch is claimed
+    twice, nothing is lost, and the workers see no error but ours.
     """
     killer, killed = Killer(stage.url, seed), 0
     with AtWork(stage, 4, seed) as work:
@@ -123,7 +123,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 @pytest.mark.parametrize("journal", ["WAL", "DELETE"])
 def test_sqlite_has_no_connection_to_kill(tmp_path, journal):
     """
-    PROTOCOL, the same on SQLite: there is nothing between us and the file. A process that is killed in the middle of a
+    Behaviour, the same on SQLite: there is nothing between us and the file. A process that is killed in the middle of a
     transaction, half of which is on the disk, leaves it as if it had never begun, and locks nobody out.
     """
     path = tmp_path / "inventory.db"
@@ -174,8 +174,8 @@ def own(server):
 @pytest.mark.parametrize("crash", [False, True], ids=["in order", "by a crash"])
 def test_a_server_that_restarts(own, crash):
     """
-    PROTOCOL, database restart: workers in the middle of claims and finishes go on by themselves, and nothing is lost of
-    what was committed, nor kept of what was not.
+    Behaviour, database restart: workers in the middle of claims and finishes go on by themselves, and nothing is lost
+    of what was committed, nor kept of what was not.
     """
     with AtWork(own, 3, 7) as work:
         for _ in range(2):
@@ -190,7 +190,7 @@ def test_a_server_that_restarts(own, crash):
 
 def test_a_server_that_stays_away(own, monkeypatch, caplog):
     """
-    PROTOCOL: bounded, then `InventoryUnavailable`; beats only warn; and once it is back all goes on, the lease too.
+    Behaviour: bounded, then `InventoryUnavailable`; beats only warn; and once it is back all goes on, the lease too.
     """
     inventory, now = own.open(), [0.0]
     batch = inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False)
@@ -222,7 +222,7 @@ def test_a_server_that_stays_away(own, monkeypatch, caplog):
 
 class TestNoneLeft:
     """
-    PROTOCOL, pool exhausted: tried again, bounded, then a clear error; and all works once there are connections.
+    Behaviour, pool exhausted: tried again, bounded, then a clear error; and all works once there are connections.
     """
 
     @pytest.fixture

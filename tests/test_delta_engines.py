@@ -119,7 +119,7 @@ def test_compacting_that_met_another_writer_goes_again(place, monkeypatch):
 
 def test_processes_wait_in_line_on_a_local_disk(place, monkeypatch):
     """
-    DELTA: every turn of a job stands in the job's line beside the table, and elsewhere there is none.
+    Behaviour: every turn of a job stands in the job's line beside the table, and elsewhere there is none.
     """
     stood = []
 

@@ -92,7 +92,7 @@ class TestPrefetch:
 
     def test_a_worker_that_dies_burns_no_attempt_of_the_others(self, stage):
         """
-        PROTOCOL, prefetched: an attempt counts only once the batch is handed out; its number is not used twice.
+        Behaviour, prefetched: an attempt counts only once the batch is handed out; its number is not used twice.
         """
         dead = stage.open(allowed=lambda lease: timedelta(0))
         batches = dead.acquire_batches("daily", "files", batch_count=3, prefetch=3, heartbeat=False, lease=60)
@@ -191,7 +191,7 @@ class TestClocks:
     @pytest.mark.parametrize("sign", [1, -1])
     def test_a_clock_that_is_wrong_claims_nothing(self, stage, off, lease, good, sign):
         """
-        DELTA: a skew above a tenth of the lease, and 5 s, is refused, in whichever direction, and says so.
+        Behaviour: a skew above a tenth of the lease, and 5 s, is refused, in whichever direction, and says so.
         """
         inventory = stage.open(clock=lambda: stage.clock() + sign * timedelta(seconds=off))
         if good:
@@ -216,7 +216,7 @@ class TestClocks:
     @pytest.mark.parametrize(("lease", "allowed"), [(20, 5), (600, 60)])
     def test_a_lease_is_over_once_no_clock_says_otherwise(self, stage, lease, allowed):
         """
-        DELTA: a worker is rescued after its lease and what clocks may differ by, not before.
+        Behaviour: a worker is rescued after its lease and what clocks may differ by, not before.
         """
         batch = acquire(stage.open(), lease=lease, batch_count=9)
         stage.clock.advance(timedelta(seconds=lease + allowed - 1))
@@ -226,7 +226,7 @@ class TestClocks:
 
     def test_the_storage_is_asked_once_an_hour(self, stage):
         """
-        DELTA: asking costs a commit; clocks that were right do not go wrong within minutes.
+        Behaviour: asking costs a commit; clocks that were right do not go wrong within minutes.
         """
         asked = []
         inventory = stage.open()
@@ -238,7 +238,7 @@ class TestClocks:
 
     def test_the_storage_of_a_table_has_a_clock(self, tmp_path):
         """
-        DELTA: what a store dates its files by, within the second here.
+        Behaviour: what a store dates its files by, within the second here.
         """
         before = utc_now()
         there = RsDeltaTable(str(tmp_path / "inventory")).storage_time()
@@ -264,7 +264,7 @@ class TestLeases:
 
     def test_the_first_beat_comes_at_half_of_the_lease(self, stage):
         """
-        DELTA: a beat is a commit, so few are made; one that failed is tried again well before the lease is over.
+        Behaviour: a beat is a commit, so few are made; one that failed is tried again well before the lease is over.
         """
         now = [0.0]
         inventory = stage.open()
@@ -313,7 +313,7 @@ class TestUpkeep:
 
     def test_a_job_that_grows_compacts_itself(self, stage, monkeypatch):
         """
-        DELTA: claims stay fast with history: after every 250th batch, once it is recorded; here after every third.
+        Behaviour: claims stay fast with history: after every 250th batch, once it is recorded; here after every third.
         """
         monkeypatch.setattr(delta_inventory, "_COMPACTED_EVERY", 3)
         inventory = stage.open()
@@ -347,7 +347,7 @@ class TestUpkeep:
 
     def test_beats_are_forgotten_once_they_say_nothing(self, stage):
         """
-        DELTA: the table of beats does not grow for ever; a lease that still runs keeps its beat.
+        Behaviour: the table of beats does not grow for ever; a lease that still runs keeps its beat.
         """
         inventory = stage.open()
         old, new = acquire(inventory), acquire(inventory)
@@ -371,7 +371,8 @@ class TestUpkeep:
 class TestSeveralProcesses:
     def test_a_warning_where_spark_cannot_keep_them_apart(self, stage, caplog):
         """
-        DELTA: two JVMs on one local path can both be told that they made the same commit; said once, when it happens.
+        Behaviour: two JVMs on one local path can both be told that they made the same commit; said once, when it
+        happens.
         """
         one, other = stage.open(), stage.open()
         one.backend._table.is_local = other.backend._table.is_local = True

@@ -180,7 +180,7 @@ FULL = r"(?i)no space left|is full|disk full"
 
 def test_claim_finish_and_beat(disk):
     """
-    PROTOCOL, disk full: `InventoryUnavailable` names the disk, nothing is half-written, a batch in hand stays in hand,
+    Behaviour, disk full: `InventoryUnavailable` names the disk, nothing is half-written, a batch in hand stays in hand,
     and everything goes on when there is room again.
     """
     stage, inventory = disk.stage, disk.inventory

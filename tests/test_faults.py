@@ -93,7 +93,7 @@ def rows(stage, job="daily"):
 class TestConflicts:
     def test_a_conflict_anywhere_in_a_claim_is_tried_again_as_a_whole(self, stage, time):
         """
-        PROTOCOL, 40001 and the like: whichever statement loses, the job's first batch is claimed once.
+        Behaviour, 40001 and the like: whichever statement loses, the job's first batch is claimed once.
         """
         wire = Wire()
         inventory = stage.open(wire=wire)
@@ -111,7 +111,7 @@ class TestConflicts:
 
     def test_a_conflict_anywhere_in_a_rescue_is_tried_again_as_a_whole(self, stage, time):
         """
-        PROTOCOL: attempts are neither skipped nor counted twice, and the lost one is recorded once.
+        Behaviour: attempts are neither skipped nor counted twice, and the lost one is recorded once.
         """
         wire = Wire()
         inventory = stage.open(wire=wire)
@@ -129,7 +129,7 @@ class TestConflicts:
 
     def test_a_conflict_anywhere_in_a_finish_is_tried_again_as_a_whole(self, stage, time):
         """
-        PROTOCOL: the batch ends once, with one attempt and at most one publication.
+        Behaviour: the batch ends once, with one attempt and at most one publication.
         """
         wire = Wire()
         inventory = stage.open(wire=wire)
@@ -150,7 +150,7 @@ class TestConflicts:
 
     def test_a_conflict_that_never_ends_is_given_up(self, stage, time):
         """
-        PROTOCOL: bounded, then `InventoryUnavailable`, whose cause says why; nothing is half-written.
+        Behaviour: bounded, then `InventoryUnavailable`, whose cause says why; nothing is half-written.
         """
         wire = Wire()
         inventory = stage.open(wire=wire)
@@ -171,7 +171,7 @@ class TestConflicts:
 
     def test_a_finish_that_meets_conflicts_for_ever_can_be_tried_again(self, stage, time):
         """
-        PROTOCOL: `InventoryUnavailable` leaves the batch running and in hand; a later call ends it.
+        Behaviour: `InventoryUnavailable` leaves the batch running and in hand; a later call ends it.
         """
         wire = Wire()
         batch = acquire(stage.open(wire=wire))
@@ -375,7 +375,7 @@ class TestLostReplies:
     @pytest.mark.parametrize(("line", "what"), [("postgresql", "claim"), ("mariadb", "finish")], indirect=["line"])
     def test_a_commit_that_never_arrives_is_given_up(self, cut, what, time):
         """
-        PROTOCOL: bounded, then an error of ours; nothing was written, and later it works.
+        Behaviour: bounded, then an error of ours; nothing was written, and later it works.
         """
         batch = acquire(cut.inventory) if what == "finish" else None
         before = cut.everything()
@@ -394,7 +394,7 @@ class TestLostReplies:
 class TestConnections:
     def test_connections_that_died_in_the_pool_are_replaced(self, cut, time):
         """
-        PROTOCOL: after a restart of the server or `pg_terminate_backend`, claims and finishes go on.
+        Behaviour: after a restart of the server or `pg_terminate_backend`, claims and finishes go on.
         """
         batch = acquire(cut.inventory)
         for work in (batch.succeeded, lambda: acquire(cut.inventory)):
@@ -405,7 +405,7 @@ class TestConnections:
 
     def test_looking_survives_a_restart_too(self, cut, time):
         """
-        PROTOCOL: what only reads can always be asked again.
+        Behaviour: what only reads can always be asked again.
         """
         batch = acquire(cut.inventory)
         for look in (cut.inventory.status, lambda: cut.inventory.batches("daily"), batch.check):
@@ -422,7 +422,7 @@ class TestConnections:
     )
     def test_a_server_that_is_away_is_given_up(self, time, url):
         """
-        PROTOCOL: bounded, then `InventoryUnavailable`; no password in it, nor in what caused it.
+        Behaviour: bounded, then `InventoryUnavailable`; no password in it, nor in what caused it.
         """
         with open_inventory(url) as inventory, pytest.raises(InventoryUnavailable) as caught:
             inventory.acquire_batch("daily", "files")
@@ -450,7 +450,7 @@ class TestConnections:
 
     def test_an_inventory_that_was_dropped_says_so(self, stage, time):
         """
-        PROTOCOL: a table dropped meanwhile is a clear error at once, and nothing is half-written.
+        Behaviour: a table dropped meanwhile is a clear error at once, and nothing is half-written.
         """
         inventory = stage.open()
         batch = acquire(inventory)

@@ -517,7 +517,7 @@ class TestSinks:
 class TestCopies:
     def test_a_pickled_batch_can_be_read_and_not_ended(self, lite, batch):
         """
-        PROTOCOL: on an executor it says what it holds; ending it there is a clear error and changes nothing.
+        Behaviour: on an executor it says what it holds; ending it there is a clear error and changes nothing.
         """
         copy = pickle.loads(pickle.dumps(batch))
 
@@ -549,7 +549,7 @@ class TestCopies:
 
     def test_two_threads_that_end_one_batch(self, stage):
         """
-        PROTOCOL: the token decides: one end is recorded; the other thread is told, unless it meant the same.
+        Behaviour: the token decides: one end is recorded; the other thread is told, unless it meant the same.
         """
         inventory = stage.open()
         pairs = [("succeeded", "failed"), ("succeeded", "succeeded"), ("failed", "give_back")]
@@ -593,7 +593,7 @@ class TestCopies:
     @pytest.mark.parametrize("kind", ["sqlite", "postgresql", "mariadb"])
     def test_a_fork_after_acquiring(self, request, tmp_path, kind):
         """
-        PROTOCOL: parent and child share the token: the first end holds, the other side is told; the parent's
+        Behaviour: parent and child share the token: the first end holds, the other side is told; the parent's
         connections and heartbeats are not the child's to use or to close.
         """
         from spark_batchintory.testing.servers import fresh_database
@@ -750,7 +750,7 @@ def test_a_batch_that_nobody_read_is_told(lite, caplog):
 
 def test_unavailable_is_not_the_end(lite, monkeypatch):
     """
-    PROTOCOL: a finish that could not be written leaves the batch in hand, held and running.
+    Behaviour: a finish that could not be written leaves the batch in hand, held and running.
     """
     fast_forward(monkeypatch)
     wire = Wire()

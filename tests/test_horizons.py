@@ -243,7 +243,7 @@ class TestPostgresql:
 
     def test_an_idle_writer_in_another_database(self, postgres, postgres_url):
         """
-        PROTOCOL: it holds the cluster's oldest transaction number, so nothing is settled while it is there.
+        Behaviour: it holds the cluster's oldest transaction number, so nothing is settled while it is there.
         """
         elsewhere = fresh_database(postgres_url)
         writer = postgres.session(elsewhere).say("CREATE TABLE mine (n int)")
@@ -276,7 +276,8 @@ class TestPostgresql:
     )
     def test_a_view_tells_nothing(self, postgres, make):
         """
-        PROTOCOL: what lies behind a view may be another server; nothing is known, nothing ever will be, and it says so.
+        Behaviour: what lies behind a view may be another server; nothing is known, nothing ever will be, and it says
+        so.
         """
         postgres.execute(make)
         told = postgres.meta.horizon(MetaTable("seen"), [(9, 9)])
@@ -287,7 +288,7 @@ class TestPostgresql:
     @pytest.mark.parametrize("asked", ["distant", "parted", "parent"])
     def test_a_foreign_table_tells_nothing(self, postgres, asked):
         """
-        PROTOCOL: its writers are another server's; so also where it is one partition, or one heir, of a table of ours.
+        Behaviour: its writers are another server's; so also where it is one partition, or one heir, of a table of ours.
         """
         columns = "uid BIGINT, item VARCHAR(200), weight BIGINT"
         postgres.execute("CREATE FOREIGN DATA WRAPPER far")  # which cannot read, but is as foreign as any
@@ -312,7 +313,7 @@ class TestPostgresql:
     @pytest.mark.parametrize("asked", ["parted", "files"])
     def test_a_table_that_is_filled_by_a_subscription_tells_nothing(self, postgres, asked):
         """
-        PROTOCOL: its writers are on the publisher, though its rows arrive here; so also where it is a partition only.
+        Behaviour: its writers are on the publisher, though its rows arrive here; so also where it is a partition only.
         """
         postgres.execute("CREATE TABLE parted (uid BIGINT, item VARCHAR(200), weight BIGINT) PARTITION BY RANGE (uid)")
         postgres.execute("CREATE TABLE low PARTITION OF parted FOR VALUES FROM (0) TO (100)")
@@ -390,7 +391,7 @@ class TestPreparedTransactions:
 
     def test_one_of_another_database(self, preparing_url):
         """
-        PROTOCOL: it holds the cluster's oldest number, like a session that is idle in a transaction there.
+        Behaviour: it holds the cluster's oldest number, like a session that is idle in a transaction there.
         """
         elsewhere = fresh_database(preparing_url)
         with Asked(fresh_database(preparing_url)) as asked:
@@ -437,7 +438,7 @@ def as_role(postgres, role):
 class TestOrdinaryRoles:
     def test_a_session_of_another_role_hides_its_transaction(self, postgres, as_role):
         """
-        PROTOCOL: whether it has called nextval cannot be seen; nothing is known, and it says which right would help.
+        Behaviour: whether it has called nextval cannot be seen; nothing is known, and it says which right would help.
         """
         postgres.session().say("SELECT 1").commit()
         told = as_role.meta.horizon(FILES, [(9, 9)])
@@ -448,7 +449,7 @@ class TestOrdinaryRoles:
     @pytest.mark.parametrize("right", ["pg_read_all_stats", "pg_monitor"])
     def test_a_role_that_may_see_them_has_evidence(self, postgres, role, as_role, right):
         """
-        PROTOCOL: with the right granted, writers of other roles are seen and waited for.
+        Behaviour: with the right granted, writers of other roles are seen and waited for.
         """
         postgres.execute(f"GRANT {right} TO {role}")
         writer = postgres.session().add(9)
@@ -570,7 +571,7 @@ class TestMariadb:
 
     def test_a_server_that_others_write_to_tells_nothing(self, maria):
         """
-        PROTOCOL: on a replica, which is read-only, rows come from writers that another server knows.
+        Behaviour: on a replica, which is read-only, rows come from writers that another server knows.
         """
         maria.execute("SET GLOBAL read_only = ON")
         try:
@@ -614,7 +615,7 @@ class TestSqlite:
 
     def test_a_hole_is_settled_at_once(self, lite):
         """
-        PROTOCOL: SQLite has one writer at a time, so ids are committed in their order and a hole stays one.
+        Behaviour: SQLite has one writer at a time, so ids are committed in their order and a hole stays one.
         """
         assert lite.is_settled(lite.hole())
         assert lite.is_settled(GapRow(1, 9, 9, 0, NOON))

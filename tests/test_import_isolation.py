@@ -105,7 +105,7 @@ def test_importing_starts_no_thread(seen: dict[str, list[str]]) -> None:
 
 def test_the_core_works_without_spark(tmp_path: Path) -> None:
     """
-    DESIGN 6: claiming, batches and status run where pyspark cannot even be imported.
+    Behaviour: claiming, batches and status run where pyspark cannot even be imported.
     """
     script = """
 import sys

@@ -78,7 +78,7 @@ def next_attempt(phase, where):
 @pytest.mark.parametrize("phase", KILLS)
 def test_a_worker_is_killed_at_every_point(young, stage, phase):
     """
-    PROTOCOL, SIGKILL: P1, P4, P5: wherever it died, the next attempt holds the same items, the sink has them once, the
+    Behaviour, SIGKILL: P1, P4, P5: wherever it died, the next attempt holds the same items, the sink has them once, the
     batch is published once, and the rest of the job is there.
     """
     jobs = {f"{phase}, {' '.join(where)}": where for where in KILLS[phase]}
@@ -107,7 +107,7 @@ def test_a_worker_is_killed_at_every_point(young, stage, phase):
 
 def test_rescue_and_success_at_the_same_instant_a_thousand_times(young, stage):
     """
-    PROTOCOL: P3: two processes behind a barrier, one that succeeds with its batch and one that rescues it: exactly one
+    Behaviour: P3: two processes behind a barrier, one that succeeds with its batch and one that rescues it: exactly one
     wins each time, what the other wrote is not there, and they did meet.
     """
     ends = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -132,7 +132,7 @@ def test_rescue_and_success_at_the_same_instant_a_thousand_times(young, stage):
 
 def test_a_batch_that_kills_every_driver(young, stage):
     """
-    PROTOCOL, poison batch: dead after ten lost leases, each a process that died holding it; others proceed meanwhile
+    Behaviour, poison batch: dead after ten lost leases, each a process that died holding it; others proceed meanwhile
     and after.
     """
     stage.execute("DELETE FROM files")

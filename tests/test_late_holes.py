@@ -268,7 +268,7 @@ class TestWhereHolesAre:
 class TestFilters:
     def test_a_row_that_does_not_match_is_no_gap(self, stage):
         """
-        PROTOCOL: with a filter, a uid that is there and does not match is neither missing nor late.
+        Behaviour: with a filter, a uid that is there and does not match is neither missing nor late.
         """
         stage.files([(uid, "x", uid % 2) for uid in range(1, 30)])
         inventory = stage.open()
@@ -336,7 +336,7 @@ class TestFilters:
 
     def test_a_row_that_comes_to_match_later(self, stage):
         """
-        PROTOCOL: a filter on a column that changes proves nothing; what matches now is handed out all the same.
+        Behaviour: a filter on a column that changes proves nothing; what matches now is handed out all the same.
         """
         stage.files([(uid, "x", uid % 2) for uid in range(1, 10)])
         inventory = stage.open()

@@ -259,7 +259,8 @@ class TestUncommittedRows:
 
     def test_under_serializable(self, server):
         """
-        DESIGN 5: an inventory that claims under SERIALIZABLE sees late rows, and holes of those who roll back, as well.
+        Behaviour: an inventory that claims under SERIALIZABLE sees late rows, and holes of those who roll back, as
+        well.
         """
         server.files([*range(1, 8), 10])
         writers = [server.session().add(uid) for uid in (8, 9)]
@@ -313,8 +314,8 @@ class TestUncommittedRows:
 class TestOnSqlite:
     def test_no_row_commits_below_one_that_is_committed(self, tmp_path):
         """
-        PROTOCOL, uid 9 open and 10 committed: cannot happen, since whoever would write 10 waits until 9 is committed or
-        rolled back; the inventory, if it lies in the same file, waits as well, and then claims both.
+        Behaviour, uid 9 open and 10 committed: cannot happen, since whoever would write 10 waits until 9 is committed
+        or rolled back; the inventory, if it lies in the same file, waits as well, and then claims both.
         """
         with Stage(f"sqlite:///{tmp_path / 'lite.db'}") as stage:
             stage.files(range(1, 9))
@@ -381,7 +382,7 @@ class TestIdsWithoutARow:
 
     def test_a_sequence_that_shows_nowhere(self, maria):
         """
-        PROTOCOL 3: an id that a MariaDB sequence gave to an open transaction shows nowhere, so its gap is called dead;
+        Behaviour: an id that a MariaDB sequence gave to an open transaction shows nowhere, so its gap is called dead;
         the row is handed out all the same.
         """
         maria.files([*range(1, 9), 10])
@@ -398,7 +399,7 @@ class TestIdsWithoutARow:
 
     def test_hi_lo(self, stage):
         """
-        PROTOCOL 3: an id that was reserved in a transaction long over comes an hour after its gap was closed as dead.
+        Behaviour: an id that was reserved in a transaction long over comes an hour after its gap was closed as dead.
         """
         stage.files([*range(1, 9), 10])
         inventory = stage.open()
@@ -414,7 +415,7 @@ class TestIdsWithoutARow:
 
     def test_hi_lo_while_there_is_always_something_else_to_do(self, stage):
         """
-        PROTOCOL 3: each look of a busy job audits a window, so that it need not become idle to find what came late.
+        Behaviour: each look of a busy job audits a window, so that it need not become idle to find what came late.
         """
         stage.files(range(100, 400))
         inventory = stage.open()
@@ -434,7 +435,7 @@ class TestIdsWithoutARow:
 
     def test_a_sequence_that_was_set_back(self, stage):
         """
-        PROTOCOL: rows appear far below the frontier, below the first batch too, where no hole was ever known.
+        Behaviour: rows appear far below the frontier, below the first batch too, where no hole was ever known.
         """
         stage.files(range(1_000, 1_100))
         inventory = stage.open()
@@ -552,7 +553,7 @@ class TestWithoutEvidence:
 
     def test_an_ordinary_role(self, postgres, ordinary):
         """
-        PROTOCOL: it sees nothing of another role's session, so there is no evidence: the gap is not called dead; after
+        Behaviour: it sees nothing of another role's session, so there is no evidence: the gap is not called dead; after
         an hour it is left to the audit, and says so, and the audit finds the row whenever it comes.
         """
         postgres.files([1, 3])
@@ -592,7 +593,7 @@ class TestWithoutEvidence:
 
     def test_a_view_as_meta_table(self, stage):
         """
-        PROTOCOL: what lies behind a view is not known on PostgreSQL; wherever, late rows of it are handed out.
+        Behaviour: what lies behind a view is not known on PostgreSQL; wherever, late rows of it are handed out.
         """
         stage.files([1, 3, 6], name="hidden")
         stage.execute("CREATE VIEW files AS SELECT uid, item, weight FROM hidden")

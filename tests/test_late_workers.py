@@ -42,7 +42,7 @@ def postgres(postgres_url):
 class TestWorkers:
     def test_all_workers_restart_while_a_gap_is_open(self, server):
         """
-        PROTOCOL: what is known of a gap is kept in the inventory: its age, and that its writer was there.
+        Behaviour: what is known of a gap is kept in the inventory: its age, and that its writer was there.
         """
         server.files([1, 3])
         writer = server.session().add(2)
@@ -245,7 +245,7 @@ class TestWorkers:
 
     def test_progress_goes_on_beside_an_idle_writer_elsewhere(self, postgres, postgres_url):
         """
-        PROTOCOL: somebody in another database of the cluster forgot a transaction for days: new ranges are claimed and
+        Behaviour: somebody in another database of the cluster forgot a transaction for days: new ranges are claimed and
         late rows handed out; only closing what is dead has to wait.
         """
         for elsewhere in fresh(postgres_url):
@@ -272,7 +272,7 @@ class TestFaults:
 
     def test_a_conflict_anywhere_in_a_look(self, stage, monkeypatch):
         """
-        PROTOCOL, 40001 and the like: whichever statement loses, the late row is queued and handed out once.
+        Behaviour, 40001 and the like: whichever statement loses, the late row is queued and handed out once.
         """
         fast_forward(monkeypatch)
         stage.files(range(0, 1_000, 10))

@@ -175,7 +175,7 @@ def due(stage):
 class TestHeart:
     def test_it_beats_every_fifth_of_a_lease(self, heart, beats, clock):
         """
-        PROTOCOL: L/5, so that beats which are starved for two intervals cost nothing.
+        Behaviour: L/5, so that beats which are starved for two intervals cost nothing.
         """
         batch = Patient()
         heart.keep(batch, 7, "token", LEASE, DAY)
@@ -187,7 +187,7 @@ class TestHeart:
 
     def test_a_starved_heart_beats_once_and_goes_on(self, heart, beats, clock):
         """
-        PROTOCOL: a function that held the interpreter for long costs beats, not the heart.
+        Behaviour: a function that held the interpreter for long costs beats, not the heart.
         """
         batch = Patient()
         heart.keep(batch, 7, "token", LEASE, DAY)
@@ -201,7 +201,7 @@ class TestHeart:
 
     def test_each_batch_has_a_rhythm_of_its_own(self, heart, beats, clock):
         """
-        PROTOCOL: one thread beats for all, each by its own lease.
+        Behaviour: one thread beats for all, each by its own lease.
         """
         slow, fast = Patient(), Patient()
         heart.keep(slow, 1, "slow", LEASE, DAY)
@@ -215,7 +215,7 @@ class TestHeart:
 
     def test_it_stops_for_what_was_let_go(self, heart, beats, clock):
         """
-        PROTOCOL: no beat after the end; letting go twice, or of nothing, is harmless.
+        Behaviour: no beat after the end; letting go twice, or of nothing, is harmless.
         """
         batch = Patient()
         heart.keep(batch, 7, "token", LEASE, DAY)
@@ -227,7 +227,7 @@ class TestHeart:
 
     def test_it_does_not_keep_a_batch_alive(self, heart, beats, clock):
         """
-        PROTOCOL: only a weak reference, so that a forgotten batch expires.
+        Behaviour: only a weak reference, so that a forgotten batch expires.
         """
         batch = Patient()
         gone = weakref.ref(batch)
@@ -259,7 +259,7 @@ class TestHeart:
     )
     def test_a_failed_beat_only_warns(self, heart, beats, clock, caplog, error):
         """
-        PROTOCOL: one failed renewal ends nothing, and the next beat is tried as if nothing had been.
+        Behaviour: one failed renewal ends nothing, and the next beat is tried as if nothing had been.
         """
         first, second = Patient(), Patient()
         heart.keep(first, 1, "one", LEASE, DAY)
@@ -291,7 +291,7 @@ class TestHeart:
 class TestThread:
     def test_it_starts_with_the_first_batch_beats_and_ends_with_the_last(self):
         """
-        PROTOCOL: a daemon thread for as long as there is something to beat for, and a new one after that.
+        Behaviour: a daemon thread for as long as there is something to beat for, and a new one after that.
         """
         beaten = threading.Semaphore(0)
 
@@ -312,7 +312,7 @@ class TestThread:
 
     def test_a_shorter_lease_wakes_it_earlier(self):
         """
-        PROTOCOL: the thread that sleeps for a long lease is woken for one that needs it sooner.
+        Behaviour: the thread that sleeps for a long lease is woken for one that needs it sooner.
         """
         beaten = threading.Event()
 
@@ -366,7 +366,7 @@ class TestThread:
 
     def test_a_fork_in_the_worst_moment(self):
         """
-        PROTOCOL: a child that was forked while the heart's thread held its lock has a lock of its own, and no thread.
+        Behaviour: a child that was forked while the heart's thread held its lock has a lock of its own, and no thread.
         """
         done = subprocess.run(
             [sys.executable, "-W", "error", "-W", "ignore:.*fork:DeprecationWarning", "-c", WORST],
@@ -432,7 +432,7 @@ class TestLease:
 
     def test_a_forgotten_batch_expires(self, lite):
         """
-        PROTOCOL: a batch that nobody refers to is rescued by whoever acquires next, this process included.
+        Behaviour: a batch that nobody refers to is rescued by whoever acquires next, this process included.
         """
         inventory, step = stepped(lite)
         acquire(inventory)  # the result is dropped, as in a cell of a notebook
@@ -478,7 +478,7 @@ class TestLease:
 
     def test_a_late_beat_is_good_if_nobody_took_the_lease(self, lite):
         """
-        PROTOCOL: beats starved past the lease itself; the run goes on.
+        Behaviour: beats starved past the lease itself; the run goes on.
         """
         inventory, step = stepped(lite)
         batch = acquire(inventory)
@@ -490,7 +490,7 @@ class TestLease:
 
     def test_beats_that_fail_end_nothing(self, stage, monkeypatch, caplog):
         """
-        PROTOCOL: conflicts and an inventory that is away only warn; the next beat extends the lease.
+        Behaviour: conflicts and an inventory that is away only warn; the next beat extends the lease.
         """
         fast_forward(monkeypatch)
         wire = Wire()
@@ -535,7 +535,7 @@ class TestLease:
 
     def test_no_beat_after_the_end(self, lite):
         """
-        PROTOCOL: whatever the outcome, the row of a batch that ended is not touched any more.
+        Behaviour: whatever the outcome, the row of a batch that ended is not touched any more.
         """
         inventory, step = stepped(lite)
         for end in ("succeeded", "failed", "give_back"):

@@ -124,7 +124,7 @@ def test_eight_processes_on_one_job(stage, workers):
 @pytest.mark.parametrize("url", ["postgres_url", "mariadb_url"])
 def test_serializable_claims(request, url):
     """
-    DESIGN 5: under SERIALIZABLE claims fail and are tried again; four threads tile the table, and rows that are
+    Behaviour: under SERIALIZABLE claims fail and are tried again; four threads tile the table, and rows that are
     written to the meta table meanwhile are no conflict.
     """
     from spark_batchintory.testing.servers import drop_database, fresh_database

@@ -279,7 +279,7 @@ class TestTwoDatabases:
 
     def test_no_lock_is_held_while_the_other_system_is_read(self, pair):
         """
-        DESIGN 5: a slow meta table must not keep other workers of the job waiting.
+        Behaviour: a slow meta table must not keep other workers of the job waiting.
         """
         place, meta = pair
         wire, others = Wire(), []

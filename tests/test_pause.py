@@ -71,7 +71,7 @@ class TestPause:
 
     def test_during_a_retry(self, stage, inventory):
         """
-        PROTOCOL, faults: the second attempt goes on and publishes once; if it fails, the third waits for `resume`.
+        Behaviour, faults: the second attempt goes on and publishes once; if it fails, the third waits for `resume`.
         """
         take(inventory).failed("boom")
         other = take(inventory)

@@ -263,7 +263,7 @@ def test_an_unusable_weight_is_oversize_when_there_is_a_limit(weight: object) ->
 
 def test_a_batch_with_an_unusable_weight_has_none() -> None:
     """
-    DESIGN 4: `batch_weight` is NULL where the weight of an item cannot be used, never a sum that leaves it out.
+    Behaviour: `batch_weight` is NULL where the weight of an item cannot be used, never a sum that leaves it out.
     """
     (batch,) = plan_batches([Item(1, "a", 5), Item(2, "b", None)], Limits())
 

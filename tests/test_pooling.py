@@ -76,7 +76,7 @@ def sessions(url):
 
 def test_a_pooler_is_between(pooled):
     """
-    PROTOCOL, transaction pooling: two transactions of one connection are in different sessions, or these tests show
+    Behaviour, transaction pooling: two transactions of one connection are in different sessions, or these tests show
     nothing.
     """
     engine = sa.create_engine(pooled, poolclass=NullPool)
@@ -151,7 +151,7 @@ def ask_here_and_there(url):
 
 def test_nothing_is_prepared(pooled):
     """
-    PROTOCOL, transaction pooling: the driver prepares what it has said five times, in a session that is another's next
+    Behaviour, transaction pooling: the driver prepares what it has said five times, in a session that is another's next
     time; here it does not, although no URL speaks of it.
     """
     ask_here_and_there(pooled)
@@ -160,7 +160,7 @@ def test_nothing_is_prepared(pooled):
 @pytest.mark.parametrize("threshold", [0, 5])
 def test_what_the_url_says_of_prepared_statements_holds(pooled, threshold):
     """
-    PROTOCOL, transaction pooling: a pooler that keeps prepared statements may be told of in the URL, and where that is
+    Behaviour, transaction pooling: a pooler that keeps prepared statements may be told of in the URL, and where that is
     wrong an error of ours says what to write.
     """
     with pytest.raises(bi.ConfigurationError, match="prepare_threshold=none"):
@@ -170,7 +170,7 @@ def test_what_the_url_says_of_prepared_statements_holds(pooled, threshold):
 @pytest.mark.parametrize("transaction", ["writing", "reading"])
 def test_limits_hold_in_each_transaction(pooled, transaction):
     """
-    PROTOCOL, transaction pooling: nothing hangs for ever, whatever session a transaction is in, and with several of
+    Behaviour, transaction pooling: nothing hangs for ever, whatever session a transaction is in, and with several of
     them open at once.
     """
     databases = [Database(parse_connection(pooled)) for _ in range(3)]
@@ -189,7 +189,7 @@ def test_limits_hold_in_each_transaction(pooled, transaction):
 
 def test_nothing_is_left_in_the_sessions_of_others(stage, pooled):
     """
-    PROTOCOL, transaction pooling: who shares the pool with us does not find our limits in a session.
+    Behaviour, transaction pooling: who shares the pool with us does not find our limits in a session.
     """
     stage.files(range(4))
     with bi.open_inventory(pooled) as inventory:
@@ -201,7 +201,7 @@ def test_nothing_is_left_in_the_sessions_of_others(stage, pooled):
 
 def test_without_a_pooler_limits_belong_to_the_session(stage):
     """
-    PROTOCOL: where sessions are ours, a transaction costs no statement more.
+    Behaviour: where sessions are ours, a transaction costs no statement more.
     """
     database = Database(parse_connection(stage.url))
     with database.reading("asking") as transaction:
@@ -215,7 +215,7 @@ def test_without_a_pooler_limits_belong_to_the_session(stage):
 
 def test_a_lock_is_not_waited_for_for_ever(stage, pooled, monkeypatch):
     """
-    PROTOCOL, transaction pooling: a worker frozen in its turn does not hang the others: they give up and say so.
+    Behaviour, transaction pooling: a worker frozen in its turn does not hang the others: they give up and say so.
     """
     monkeypatch.setattr(sql_sessions, "LOCK_WAIT", 0.2)
     stage.files(range(4))
@@ -230,7 +230,7 @@ def test_a_lock_is_not_waited_for_for_ever(stage, pooled, monkeypatch):
 
 def test_an_engine_of_the_callers_is_used_as_it_is(stage, pooled):
     """
-    PROTOCOL, transaction pooling: who brings an engine sets it up; one that prepares nothing works.
+    Behaviour, transaction pooling: who brings an engine sets it up; one that prepares nothing works.
     """
     stage.files(range(4))
     engine = sa.create_engine(pooled, connect_args={"prepare_threshold": None})

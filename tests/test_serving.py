@@ -62,7 +62,7 @@ def row(stage, batch, columns="status, attempt, charged, losses"):
 class TestOrder:
     def test_expired_leases_then_due_retries_then_queued_then_new(self, stage):
         """
-        DESIGN 5: the order of serving, whatever waited longest, and a new range last.
+        Behaviour: the order of serving, whatever waited longest, and a new range last.
         """
         inventory = stage.open()
         queued, failed, expired = acquire(inventory), acquire(inventory), acquire(inventory)
@@ -126,7 +126,7 @@ class TestRetry:
 
     def test_a_retry_waits_out_its_delay_which_doubles(self, lite):
         """
-        PROTOCOL: the n-th failure falls due after delay · 2^(n−1) ± 50 %, and not before.
+        Behaviour: the n-th failure falls due after delay · 2^(n−1) ± 50 %, and not before.
         """
         inventory = lite.open()
         options = {"retry_delay": MINUTE, "max_attempts": 9, "batch_id_max": 5}
@@ -165,7 +165,7 @@ class TestRetry:
 
     def test_limits_of_a_batch_are_those_it_was_claimed_with(self, lite):
         """
-        DESIGN 4: whoever rescues a batch does as its owner would: same lease, same limit of attempts, same delay.
+        Behaviour: whoever rescues a batch does as its owner would: same lease, same limit of attempts, same delay.
         """
         inventory = lite.open()
         acquire(inventory, lease=7 * MINUTE, max_attempts=1, retry_delay=3 * MINUTE)
@@ -354,7 +354,7 @@ class TestRescue:
 
     def test_a_batch_that_kills_every_driver_is_dead_in_the_end(self, lite):
         """
-        PROTOCOL: ten lost leases set a batch aside, though none of its attempts was charged; others proceed.
+        Behaviour: ten lost leases set a batch aside, though none of its attempts was charged; others proceed.
         """
         inventory = lite.open()
         poison = acquire(inventory, max_attempts=1)
@@ -396,7 +396,7 @@ class TestRescue:
 
     def test_lost_leases_and_failures_are_counted_apart(self, lite):
         """
-        PROTOCOL: preempted machines must not kill a good batch: losses do not add up with failures.
+        Behaviour: preempted machines must not kill a good batch: losses do not add up with failures.
         """
         inventory = lite.open()
         for step in ("lost", "failed", "lost", "failed", "lost"):
@@ -410,7 +410,7 @@ class TestRescue:
 
     def test_the_clock_is_the_inventorys(self, lite, monkeypatch):
         """
-        DESIGN 5: a worker's clock, a day off, changes nothing: leases are told by the inventory's.
+        Behaviour: a worker's clock, a day off, changes nothing: leases are told by the inventory's.
         """
         inventory = lite.open()
         first = acquire(inventory, batch_count=99)
@@ -424,7 +424,7 @@ class TestRescue:
 class TestServerClock:
     def test_leases_are_told_by_the_servers_clock(self, sql_url):
         """
-        DESIGN 5: without a stepped clock it is the database's, in UTC, to the microsecond or, on SQLite, millisecond.
+        Behaviour: without a stepped clock it is the database's, in UTC, to the microsecond or, on SQLite, millisecond.
         """
         with Stage(sql_url) as stage:
             stage.files([1])

@@ -68,7 +68,7 @@ def refusal(**arguments: object) -> str:
 class TestDefaults:
     def test_defaults(self):
         """
-        Guards the defaults of API.md: nothing has to be set.
+        Guards the defaults of README.md: nothing has to be set.
         """
         settings = load_settings()
 
@@ -336,7 +336,7 @@ class TestValues:
     @pytest.mark.parametrize("value", ["SERIALIZABLE", "serializable", " Serializable "])
     def test_isolation_level_in_any_case(self, value):
         """
-        Guards that the two levels of API.md are recognised however they are written.
+        Guards that the two levels of README.md are recognised however they are written.
         """
         assert load_settings(settings={"ISOLATION_LEVEL": value}).ISOLATION_LEVEL == "SERIALIZABLE"
         assert load_settings(settings={"ISOLATION_LEVEL": "read_committed"}).ISOLATION_LEVEL == "READ COMMITTED"

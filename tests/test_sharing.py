@@ -31,7 +31,7 @@ def stage(sql_url):
 
 def test_sixteen_workers_and_one_who_changes_the_filter(young, stage):
     """
-    PROTOCOL, 16 workers: P1, P2, P4, P6: with random weights, heavy single items, random ceilings, failures and
+    Behaviour, 16 workers: P1, P2, P4, P6: with random weights, heavy single items, random ceilings, failures and
     give-backs, ranges tile and every uid is done once; another filter is refused each time and harms nobody.
     """
     dice = random.Random(23)
@@ -73,8 +73,8 @@ def test_sixteen_workers_and_one_who_changes_the_filter(young, stage):
 )
 def test_fork_after_acquiring(young, stage, ends, outcomes):
     """
-    PROTOCOL, fork after acquire: parent and child present one token: the first end holds, the other side is told unless
-    it means the same; each has connections of its own and goes on.
+    Behaviour, fork after acquire: parent and child present one token: the first end holds, the other side is told
+    unless it means the same; each has connections of its own and goes on.
     """
     stage.files(range(1, 10))
     first, second, later = young.fork("fork", url=stage.url, ends=ends).hear()
@@ -86,7 +86,7 @@ def test_fork_after_acquiring(young, stage, ends, outcomes):
 
 def test_a_pickled_batch_on_an_executor(young, stage):
     """
-    PROTOCOL, pickled batch: another process sees what it holds, and every write there is refused with a clear error
+    Behaviour, pickled batch: another process sees what it holds, and every write there is refused with a clear error
     that changes nothing; the owner ends it.
     """
     stage.files(range(1, 10))

@@ -88,7 +88,7 @@ def test_at_the_commit_of_a_finish(far, arrives):
 
 def test_during_a_beat(far, caplog):
     """
-    PROTOCOL, heartbeat: a beat that is not answered warns and ends; the next one extends the lease, nothing is lost.
+    Behaviour, heartbeat: a beat that is not answered warns and ends; the next one extends the lease, nothing is lost.
     """
     batch = acquire(far.inventory)
     now = [0.0]
@@ -125,7 +125,7 @@ def test_what_only_reads_is_asked_again(far):
 
 def test_while_the_columns_of_the_meta_table_are_looked_up(far):
     """
-    PROTOCOL: what a worker asks before it claims is asked again too, and is no reason to give up.
+    Behaviour: what a worker asks before it claims is asked again too, and is no reason to give up.
     """
     far.line.freeze_at = b"SHOW" if far.kind == "mariadb" else b"pg_catalog"
 
@@ -135,7 +135,7 @@ def test_while_the_columns_of_the_meta_table_are_looked_up(far):
 
 def test_a_server_that_never_greets(far, monkeypatch):
     """
-    PROTOCOL: who takes the call and says nothing is given up, as one that is away.
+    Behaviour: who takes the call and says nothing is given up, as one that is away.
     """
     monkeypatch.setattr(sql_silence, "CONNECT_WAIT", 2)
     far.line.is_mute = True
@@ -166,7 +166,7 @@ def test_a_filter_that_takes_long_is_waited_for(far):
 
 def test_a_filter_that_takes_for_ever_is_not(far, monkeypatch):
     """
-    PROTOCOL: bounded all the same.
+    Behaviour: bounded all the same.
     """
     monkeypatch.setattr(sql_silence, "SCAN_WAIT", SILENCE)
     database = far.inventory.backend.database
@@ -220,7 +220,7 @@ class TestWhoseTimeouts:
 
     def test_the_kernel_asks_the_other_end(self, far):
         """
-        PROTOCOL: a network that is gone is noticed within minutes, whatever is waited for.
+        Behaviour: a network that is gone is noticed within minutes, whatever is waited for.
         """
         with far.inventory.backend.database.reading("x") as transaction:
             connection = transaction.cursor.connection

@@ -50,7 +50,7 @@ def test_the_short_soak(request, setting, database):
     """
     P1 to P5: kills, stops past the lease, late rows and refused zombies really happened, and nothing is lost or twice.
 
-    PROTOCOL: SERIALIZABLE, meta and inventory on two servers, and transaction pooling break none of it.
+    Behaviour: SERIALIZABLE, meta and inventory on two servers, and transaction pooling break none of it.
     """
     servers = ["postgresql", "mariadb"] if setting == "two-servers" else [database]
     for name in [NEEDED[one] for one in servers if one in NEEDED] + ["pgbouncer_url"] * (setting == "pooled"):

@@ -302,7 +302,7 @@ def day(stage, inventory, job, dice):
 
 def test_points_of_the_protocol(stage):
     """
-    DESIGN 5: the first statement of every turn takes the lock, and what a turn writes is written before its commit.
+    Behaviour: the first statement of every turn takes the lock, and what a turn writes is written before its commit.
     """
     with stepping(stage, actors=1) as stepper:
         (actor,) = stepper.actors
@@ -331,7 +331,7 @@ def test_points_of_the_protocol(stage):
 
 def test_every_statement_has_a_name():
     """
-    The words are those of PROTOCOL.md; what is no part of it has none.
+    Behaviour: what is part of the protocol has a word by which it is stepped, and nothing else has one.
     """
     assert point("PRAGMA busy_timeout = 0") is None
     assert point("UPDATE inventory_job SET publish_number=(inventory_job.publish_number + 1)") == "publish-lock"

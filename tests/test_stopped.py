@@ -70,7 +70,7 @@ def until(holds):
 
 def test_rescued_while_it_stood_still(young, stage):
     """
-    PROTOCOL, SIGSTOP, rescued, SIGCONT: P3, P5: whatever the first owner writes then is `LeaseLost` and changes not a
+    Behaviour, SIGSTOP, rescued, SIGCONT: P3, P5: whatever the first owner writes then is `LeaseLost` and changes not a
     byte; both wrote to the sink, and it has the items once.
     """
     children = {word: holding(young, stage, word, lease=LEASE) for word in WRITES}
@@ -128,7 +128,7 @@ def test_rescued_while_it_stood_still_heart_and_all(young, stage):
 @pytest.mark.parametrize("heartbeat", [False, True])
 def test_nobody_came_while_it_stood_still(young, stage, heartbeat):
     """
-    PROTOCOL, SIGSTOP past the lease, not rescued, SIGCONT: P3: the late success is accepted and published.
+    Behaviour, SIGSTOP past the lease, not rescued, SIGCONT: P3: the late success is accepted and published.
     """
     child = holding(young, stage, "daily", lease=LEASE, heartbeat=heartbeat)
     child.stop()
@@ -146,7 +146,7 @@ def test_nobody_came_while_it_stood_still(young, stage, heartbeat):
 class TestInTheMiddleOfATurn:
     def test_a_server_takes_the_lock_away(self, young, server_url, turn):
         """
-        PROTOCOL, SIGSTOP between a turn's last statement and its COMMIT: the server ends the transaction, others go on
+        Behaviour, SIGSTOP between a turn's last statement and its COMMIT: the server ends the transaction, others go on
         within seconds, and after SIGCONT the turn is taken again: nothing twice, nothing lost.
         """
         with Stage(server_url) as stage, open_inventory(server_url) as inventory:
@@ -172,7 +172,7 @@ class TestInTheMiddleOfATurn:
 
     def test_a_file_stays_locked(self, young, tmp_path, turn, monkeypatch):
         """
-        PROTOCOL, the same on SQLite, where nobody can take the lock away: others are told `InventoryUnavailable` after
+        Behaviour, the same on SQLite, where nobody can take the lock away: others are told `InventoryUnavailable` after
         a bounded time, may look all the while, and after SIGCONT everybody goes on.
         """
         url = f"sqlite:///{tmp_path / 'frozen.db'}"
@@ -204,8 +204,8 @@ class TestInTheMiddleOfATurn:
 
 def test_a_function_that_never_lets_go_of_the_interpreter(young, stage):
     """
-    PROTOCOL, beats starved for two intervals: a call that holds the GIL, again and again for longer than a lease, costs
-    nothing: the lease is kept all the while, nobody else gets the batch, and it ends well.
+    Behaviour, beats starved for two intervals: a call that holds the GIL, again and again for longer than a lease,
+    costs nothing: the lease is kept all the while, nobody else gets the batch, and it ends well.
     """
     child = young.fork("starve", url=stage.url, lease=2.5, chunks=3)
     assert child.hear() == "begun"

@@ -92,7 +92,7 @@ def query_only(connection, record):
 
 def test_a_database_that_became_read_only(stage):
     """
-    PROTOCOL, read-only database (25006, 1290, READONLY): a clear error of every write, also of a beat; nothing is
+    Behaviour, read-only database (25006, 1290, READONLY): a clear error of every write, also of a beat; nothing is
     written, everything that reads works, and all goes on once it may be written again.
     """
     read_only = ReadOnly(stage)
@@ -148,7 +148,7 @@ def rest(stage, gone):
 @pytest.mark.parametrize("table", TABLES)
 def test_a_table_that_was_dropped(stage, table):
     """
-    PROTOCOL, table dropped meanwhile: whatever needs it is an error of ours at once that names it, and writes nothing;
+    Behaviour, table dropped meanwhile: whatever needs it is an error of ours at once that names it, and writes nothing;
     whatever does not goes on.
     """
     inventory = stage.open()
@@ -188,8 +188,8 @@ def test_an_inventory_whose_uuid_is_gone(stage):
 
 def test_a_meta_table_that_was_dropped(stage):
     """
-    PROTOCOL, the same for the meta table: no batch is claimed and none is lost; one in hand can be ended; and it can be
-    restored.
+    Behaviour, the same for the meta table: no batch is claimed and none is lost; one in hand can be ended; and it can
+    be restored.
     """
     inventory = stage.open()
     batch = acquire(inventory)

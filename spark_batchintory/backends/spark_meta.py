@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 from ..batch import Bounds, Item
 from ..connections import path_as_table
 from ..errors import ConfigurationError, ItemError
-from ..meta import IF_A_FRAME, Horizon, MetaTable, Span, is_column, usable
+from ..meta import IF_A_FRAME, Horizon, MetaTable, Span, is_column, is_dense, usable
 from ..near_names import near
 from ..retrying import persistently
 from ..uids import UidSet
@@ -38,9 +38,6 @@ if TYPE_CHECKING:
 
 _IN_SIZE = 5_000
 """Uids in one condition: Spark plans that many literals in a fraction of the second that a query takes anyway."""
-
-_DENSE = 0.5
-"""Share of a span that a batch must hold for the whole span to be read rather than its uids one by one."""
 
 _WHOLE = ("tinyint", "smallint", "int", "bigint")
 
@@ -161,7 +158,7 @@ class SparkMeta:
     def _pinned(self, table: MetaTable, values: Sequence[int]) -> Sequence[Item]:
         if not values:
             return []
-        if len(values) < _DENSE * (values[-1] - values[0] + 1):
+        if not is_dense(values):
             return usable(self._chosen(table, values), table, None)
         wanted = set(values)
         found = self._items(table, lambda frame: _scope(frame, table.unfiltered, None, values[0], values[-1]), None)

@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from ..batch import Kind, Status
 from ..inventory import JobCounts
 from ..lifecycle import OPEN
+from .sql_running import bind, word
 from .sql_schema import Tables
 
 COUNTED = ("what", "is_superseded", "batches", "items", "first", "late")
@@ -33,7 +34,7 @@ def counts(tables: Tables) -> Any:
     """
     batch, job = tables.inventory, tables.job
     nothing: Any = sa.literal_column("0")
-    of_job = batch.c.job_id == _job_id(batch.c.job_id)
+    of_job = batch.c.job_id == bind("job_id", batch.c.job_id)
     is_superseded = sa.case((batch.c.superseded_by.is_(None), 0), else_=1)
     unfinished = (
         sa.select(batch.c.status, is_superseded, sa.func.count(), _sum(batch.c.batch_count), _lowest(batch), nothing)
@@ -42,11 +43,11 @@ def counts(tables: Tables) -> Any:
     )
     unnumbered = sa.func.count() - sa.func.count(batch.c.claim_number)
     late = _sum(sa.case((_is_late(batch), 1), else_=0))
-    beside = sa.select(_word(_BESIDE), nothing, unnumbered, nothing, _lowest(batch), late).where(
+    beside = sa.select(word(_BESIDE), nothing, unnumbered, nothing, _lowest(batch), late).where(
         of_job, batch.c.range_lo.is_(None)
     )
-    claimed = sa.select(_word(_CLAIMED), nothing, job.c.claim_number, nothing, sa.null(), nothing).where(
-        job.c.id == _job_id(job.c.id)
+    claimed = sa.select(word(_CLAIMED), nothing, job.c.claim_number, nothing, sa.null(), nothing).where(
+        job.c.id == bind("job_id", job.c.id)
     )
     first = (
         sa.select(batch.c.batch_id_start)
@@ -55,7 +56,7 @@ def counts(tables: Tables) -> Any:
         .limit(sa.literal_column("1"))
         .subquery("ranges")
     )
-    begins = sa.select(_word(_FIRST), nothing, nothing, nothing, first.c.batch_id_start, nothing).select_from(first)
+    begins = sa.select(word(_FIRST), nothing, nothing, nothing, first.c.batch_id_start, nothing).select_from(first)
     return sa.union_all(unfinished, beside, claimed, begins)
 
 
@@ -85,9 +86,9 @@ def done_items(tables: Tables) -> Any:
     """
     batch = tables.inventory
     return sa.select(_sum(batch.c.batch_count)).where(
-        batch.c.job_id == _job_id(batch.c.job_id),
-        batch.c.status == _word(Status.SUCCEEDED.value),
-        batch.c.kind != _word(Kind.REDO.value),
+        batch.c.job_id == bind("job_id", batch.c.job_id),
+        batch.c.status == word(Status.SUCCEEDED.value),
+        batch.c.kind != word(Kind.REDO.value),
     )
 
 
@@ -95,26 +96,15 @@ def is_unfinished(batch: sa.Table) -> Any:
     """
     Not succeeded, in the very words of the index that holds such batches, which SQLite asks for.
     """
-    return batch.c.status != _word(Status.SUCCEEDED.value)
+    return batch.c.status != word(Status.SUCCEEDED.value)
 
 
 def _is_late(batch: sa.Table) -> Any:
     """
     A late batch, but for one that did not succeed and was redone.
     """
-    is_current = sa.or_(batch.c.superseded_by.is_(None), batch.c.status == _word(Status.SUCCEEDED.value))
-    return sa.and_(batch.c.kind == _word(Kind.LATE.value), is_current)
-
-
-def _word(value: str) -> Any:
-    """
-    A word of ours, spelled out: a parameter would keep planners from the indexes that are for some statuses only.
-    """
-    return sa.literal_column(f"'{value}'")
-
-
-def _job_id(column: sa.Column[Any]) -> sa.BindParameter[Any]:
-    return sa.bindparam("job_id", type_=column.type)
+    is_current = sa.or_(batch.c.superseded_by.is_(None), batch.c.status == word(Status.SUCCEEDED.value))
+    return sa.and_(batch.c.kind == word(Kind.LATE.value), is_current)
 
 
 def _sum(column: Any) -> Any:

@@ -16,7 +16,7 @@ import sqlalchemy as sa
 
 from ..batch import Bounds, Item
 from ..errors import BatchintoryError, ConfigurationError, ItemError
-from ..meta import IF_A_FRAME, Horizon, MetaTable, Span, usable
+from ..meta import IF_A_FRAME, Horizon, MetaTable, Span, is_dense, usable
 from ..near_names import near
 from ..retrying import persistently
 from ..uids import UidSet
@@ -33,9 +33,6 @@ if TYPE_CHECKING:
 
 _IN_SIZES = (500, 50, 5)
 """Uids per IN list: few sizes, since each is a statement to compile and keep; SQLite before 3.32 allows 999."""
-
-_DENSE = 0.5
-"""Share of a span that a batch must hold for the whole span to be read rather than its uids one by one."""
 
 _NARROW = 100_000
 """Uids among which uncommitted rows are looked for whether they match a filter or not."""
@@ -95,11 +92,10 @@ class SqlMeta:
         Pinned rows; see the port.
         """
         values = uids.values
-        width = values[-1] - values[0] + 1 if values else 0
-        if len(values) < _DENSE * width:
+        if not is_dense(values):
             return usable(self._chosen(table, values), table, None)
         found = self._span(table, values[0], values[-1]) if values else ()
-        if len(values) < width:
+        if values and len(values) <= values[-1] - values[0]:  # there are holes, in which rows may have come since
             wanted = set(values)
             found = [row for row in found if row[0] in wanted]
         return usable(found, table, None)

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from ..batch import Kind
-from .sql_running import bind
+from .sql_running import bind, word
 
 
 def tile_of(batch: sa.Table) -> Any:
@@ -44,7 +44,7 @@ def beside(batch: sa.Table, columns: Sequence[Any], *, redos: bool) -> Any:
     """
     What lies beside the ranges between two uids: redos, or all others.
     """
-    is_redo = batch.c.kind == sa.literal_column(f"'{Kind.REDO.value}'")
+    is_redo = batch.c.kind == word(Kind.REDO.value)
     return (
         sa.select(*columns)
         .where(

@@ -205,7 +205,7 @@ def limit(fairy: Any, cursor: Any) -> None:
 
 
 def _set_limits(cursor: Any, scope: str) -> None:
-    # By SET, which takes no snapshot, as a SELECT of set_config() would: the lock must come before that (DESIGN 5).
+    # By SET, which takes no snapshot, as a SELECT of set_config() would: the lock must come before that.
     for name, seconds in (("lock_timeout", LOCK_WAIT), ("idle_in_transaction_session_timeout", IDLE_LIMIT)):
         cursor.execute(f"SET {scope} {name} = {int(seconds * 1000)}")
 

@@ -15,7 +15,7 @@ from ..inventory import Outline
 from ..lifecycle import SERVED
 from . import sql_counts, sql_ranges
 from .sql_engine import Database
-from .sql_running import Statement, bind
+from .sql_running import Statement, bind, word
 from .sql_schema import Tables
 
 BATCH_COLUMNS = tuple(BatchRow.__dataclass_fields__)
@@ -152,7 +152,7 @@ class Statements:
         self.due = self._statement(self._waiting(columns), columns)
         self.is_any_due = self._statement(
             sa.select(sa.literal_column("1"))
-            .where(*self._is_due([sa.literal_column(f"'{status.value}'") for status in SERVED]))
+            .where(*self._is_due([word(status.value) for status in SERVED]))
             .limit(sa.literal_column("1"))
         )
 
@@ -253,7 +253,7 @@ class Statements:
         batch = self._tables.inventory
         first = (
             sa.select(batch.c.id)
-            .where(*self._is_due([sa.literal_column(f"'{status.value}'")]))
+            .where(*self._is_due([word(status.value)]))
             .order_by(batch.c.due_at)
             .limit(sa.literal_column("1"))
             .subquery()
@@ -366,7 +366,7 @@ class Statements:
         columns = [batch.c.batch_weight]
         query = sa.select(*columns).where(
             batch.c.job_id == bind("job_id", batch.c.job_id),
-            batch.c.status.in_([sa.literal_column(f"'{status.value}'") for status in SERVED]),
+            batch.c.status.in_([word(status.value) for status in SERVED]),
             sql_counts.is_unfinished(self._tables.inventory),
         )
         return self._statement(query, columns)

@@ -90,7 +90,7 @@ class PreparingContract:
         self, inventory: InventoryBackend, connect: Connect, raw: RawStore, version: int
     ) -> None:
         """
-        DESIGN 4: a released schema is migrated, never broken; a library that does not know it keeps its hands off.
+        Behaviour: a released schema is migrated, never broken; a library that does not know it keeps its hands off.
         """
         newest = inventory.standing().newest
         raw.pretend_version(version)

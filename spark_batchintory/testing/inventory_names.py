@@ -73,7 +73,7 @@ class NamesContract:
         self, inventory: InventoryBackend, raw: RawStore, pair: tuple[str, str], field: str
     ) -> None:
         """
-        DESIGN 4: the meta table's name and the job's are the text the caller gave; what looks alike is not the same.
+        Behaviour: the meta table's name and the job's are the text the caller gave; what looks alike is not the same.
         """
         keys = [JobKey(name, "j") if field == "meta_table" else JobKey("m", name) for name in pair]
         rows = [claim(inventory, key) for key in keys]
@@ -130,7 +130,7 @@ class NamesContract:
         self, inventory: InventoryBackend, raw: RawStore, name: str, field: str
     ) -> None:
         """
-        DESIGN 4: a name is never cut short or altered, which would join two jobs; it is refused, and nothing happens.
+        Behaviour: a name is never cut short or altered, which would join two jobs; it is refused, and nothing happens.
         """
         key = JobKey(name, "j") if field == "meta_table" else JobKey("m", name)
 

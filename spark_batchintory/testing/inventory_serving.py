@@ -39,7 +39,7 @@ class ServingContract:
 
     def test_order_of_serving(self, inventory: InventoryBackend, clock: SteppedClock) -> None:
         """
-        DESIGN 5: expired leases first, then due retries, then queued work, however long each has waited.
+        Behaviour: expired leases first, then due retries, then queued work, however long each has waited.
         """
         (queued,) = queue(inventory)
         failed = fail(inventory, claim(inventory))

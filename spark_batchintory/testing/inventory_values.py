@@ -53,7 +53,7 @@ class ValuesContract:
     @pytest.mark.parametrize("weight", WEIGHTS, ids=str)
     def test_weights_are_exact(self, inventory: InventoryBackend, raw: RawStore, weight: Any) -> None:
         """
-        DESIGN 4: `batch_weight` is exact, up to 29 digits before the point and nine after it; NULL is not zero.
+        Behaviour: `batch_weight` is exact, up to 29 digits before the point and nine after it; NULL is not zero.
         """
         row = claim(inventory, batch_weight=weight)
 
@@ -74,7 +74,7 @@ class ValuesContract:
 
     def test_a_weight_with_a_longer_tail_is_rounded_to_the_column(self, inventory: InventoryBackend) -> None:
         """
-        DESIGN 4: places beyond the ninth do not fit NUMERIC(38,9); the batch is recorded all the same.
+        Behaviour: places beyond the ninth do not fit NUMERIC(38,9); the batch is recorded all the same.
         """
         row = claim(inventory, batch_weight=Decimal("0.12345678901234567890"))
 
@@ -182,7 +182,7 @@ class ValuesContract:
 
     def test_no_result_is_null(self, inventory: InventoryBackend, raw: RawStore) -> None:
         """
-        DESIGN 4: no result is SQL's NULL, not the JSON text "null", so that people can ask for it.
+        Behaviour: no result is SQL's NULL, not the JSON text "null", so that people can ask for it.
         """
         succeed(inventory, claim(inventory), result=None)
 
@@ -193,7 +193,7 @@ class ValuesContract:
     @pytest.mark.parametrize("text", TIMES)
     def test_times_are_kept_to_the_microsecond(self, inventory: InventoryBackend, raw: RawStore, text: str) -> None:
         """
-        DESIGN 4: naive UTC; an hour that summer time skips or repeats is an hour like any other.
+        Behaviour: naive UTC; an hour that summer time skips or repeats is an hour like any other.
         """
         time = datetime.fromisoformat(text)
         row = claim(inventory, processing_start=time, processing_end=time, due_at=time)
@@ -251,7 +251,7 @@ class ValuesContract:
         self, inventory: InventoryBackend, raw: RawStore, status: Status, kind: Kind
     ) -> None:
         """
-        DESIGN 4: statuses and kinds are stored under their names, which users and other systems read.
+        Behaviour: statuses and kinds are stored under their names, which users and other systems read.
         """
         (row,) = queue(inventory, status=status, kind=kind)
 

@@ -65,7 +65,7 @@ def shape(url: str) -> dict[str, Any]:
 
 def test_every_version_is_kept() -> None:
     """
-    DESIGN 4: whoever changes the tables puts the former ones into tests/released, and says how they are upgraded.
+    Behaviour: whoever changes the tables puts the former ones into tests/released, and says how they are upgraded.
     """
     assert sorted(sql_versions.STEPS) == list(SQL_VERSIONS)
     kept = {path.name for path in RELEASED.iterdir()}
@@ -78,7 +78,7 @@ def test_every_version_is_kept() -> None:
 class TestSql:
     def test_it_opens_and_its_jobs_go_on(self, stage: Stage) -> None:
         """
-        DESIGN 4: once released it is migrated, never broken: rows stay, and every uid is handed out once.
+        Behaviour: once released it is migrated, never broken: rows stay, and every uid is handed out once.
         """
         before = stage.rows("SELECT id, uids, digest, status, token FROM inventory ORDER BY id")
         identity = stage.rows("SELECT uuid FROM inventory_about")
@@ -99,7 +99,7 @@ class TestSql:
 
     def test_the_tables_are_those_that_are_made_today(self, stage: Stage, request: pytest.FixtureRequest) -> None:
         """
-        DESIGN 4: an upgraded inventory is like a new one, on each kind of database.
+        Behaviour: an upgraded inventory is like a new one, on each kind of database.
         """
         stage.open().migrate()
         upgraded = shape(stage.url)
@@ -190,7 +190,7 @@ class TestDelta:
 
     def test_it_opens_and_its_jobs_go_on(self, path: Path, tmp_path: Path) -> None:
         """
-        DESIGN 4: once released it is migrated, never broken.
+        Behaviour: once released it is migrated, never broken.
         """
         url = f"sqlite:///{tmp_path / 'meta.db'}"
         with Stage(url) as meta, bi.open_inventory(f"delta+rs:{path}", meta=url) as inventory:
@@ -214,7 +214,7 @@ class TestDelta:
 
     def test_workers_of_the_older_version_read_on(self, path: Path) -> None:
         """
-        DELTA: a job's record says nothing that they do not know, so that those at work while it is upgraded go on.
+        Behaviour: a job's record says nothing that they do not know, so that those at work while it is upgraded go on.
         """
         row = delta_rows.JobRow(1, "files", "daily")
         record = delta_rows.job_record(row, delta_rows.Ledger())

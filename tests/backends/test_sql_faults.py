@@ -98,7 +98,7 @@ def test_a_workers_clock_decides_nothing(
     database_url: str, raw: RawSql, make: Callable[..., SqlInventory], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """
-    PROTOCOL, a worker's clock a day off: claims, beats and rescues go by the inventory's clock, a day ahead of ours.
+    Behaviour, a worker's clock a day off: claims, beats and rescues go by the inventory's clock, a day ahead of ours.
     """
     tomorrow = sa.type_coerce(sa.literal_column(A_DAY_ON[raw.engine.dialect.name]), sa.DateTime())
     monkeypatch.setattr(Database, "now_expression", lambda database: tomorrow)
@@ -306,7 +306,7 @@ def test_workers_of_a_job_wait_for_their_turn(
     database_url: str, backend: SqlInventory, make: Callable[..., SqlInventory]
 ) -> None:
     """
-    DESIGN 5, lock first: workers queue up for the job's row, so that no plan is made in vain.
+    Behaviour, lock first: workers queue up for the job's row, so that no plan is made in vain.
     """
     plans: list[int] = []
 

@@ -201,7 +201,7 @@ class TestSqlMeta(MetaContract):
 
     def test_reading_within_the_claim(self, tables: Tables, make_table: MakeTable) -> None:
         """
-        DESIGN 5: where meta table and inventory are one database, a plan reads through the turn's own connection.
+        Behaviour: where meta table and inventory are one database, a plan reads through the turn's own connection.
         """
         table = make_table(ROWS)
         database = Database(parse_connection(tables.url))
@@ -220,7 +220,7 @@ class TestSqlMeta(MetaContract):
         self, meta: SqlMeta, tables: Tables, make_table: MakeTable, tmp_path: Path
     ) -> None:
         """
-        DESIGN 5: meta and inventory may be two databases; the turn of one is of no use to the other.
+        Behaviour: meta and inventory may be two databases; the turn of one is of no use to the other.
         """
         table = make_table(ROWS)
         other = Database(parse_connection(f"sqlite:///{tmp_path / 'other.db'}"))

@@ -14,7 +14,7 @@ from spark_batchintory.backends.waiting_line import in_line
 
 def test_the_next_one_waits_until_the_turn_is_over(tmp_path, monkeypatch):
     """
-    DELTA: two turns of one job follow each other where they would race; other jobs do not wait.
+    Behaviour: two turns of one job follow each other where they would race; other jobs do not wait.
     """
     monkeypatch.setattr(waiting_line, "PATIENCE", 60.0)
     seen = []

@@ -44,7 +44,7 @@ def held(spark, path):
 
 def test_batches_that_finish_in_reverse_order(delta, stage, tmp_path):
     """
-    P5, PROTOCOL: Delta skips a version that is not above the last of its application; each batch is one of its own, so
+    P5: Delta skips a version that is not above the last of its application; each batch is one of its own, so
     that none is dropped, whatever order they are written and published in.
     """
     path = str(tmp_path / "sink")
@@ -62,7 +62,7 @@ def test_batches_that_finish_in_reverse_order(delta, stage, tmp_path):
 
 def test_a_crash_after_the_append_and_a_row_that_comes_late(delta, stage, tmp_path):
     """
-    P1, P4, P5, PROTOCOL: the attempt that follows holds the same uids and its append is skipped; the row that came into
+    P1, P4, P5: the attempt that follows holds the same uids and its append is skipped; the row that came into
     its range meanwhile is in a batch of its own, and is not skipped.
     """
     path = str(tmp_path / "sink")

@@ -68,7 +68,7 @@ def test_a_job_from_its_first_batch_to_its_last(inventory, delta):
 
 def test_a_job_that_grows_compacts_itself(inventory, delta, monkeypatch):
     """
-    DELTA: claims stay fast with history: after every 250th batch, once it is recorded; here after every third.
+    Behaviour: claims stay fast with history: after every 250th batch, once it is recorded; here after every third.
     """
     monkeypatch.setattr(delta_inventory, "_COMPACTED_EVERY", 3)
     files = []
@@ -167,7 +167,7 @@ def test_a_sql_inventory_with_meta_tables_in_spark(delta, files, tmp_path):
 
 def test_a_weaker_isolation_is_refused(inventory, delta, tmp_path):
     """
-    DELTA: under WriteSerializable two workers can win the same batch; Databricks has it by default.
+    Behaviour: under WriteSerializable two workers can win the same batch; Databricks has it by default.
     """
     inventory.acquire_batch("daily", "files", batch_count=3, heartbeat=False)
     place = f"delta.`{tmp_path / 'inventory'}`"
@@ -216,7 +216,7 @@ def test_a_session_that_was_stopped_is_not_used_again(delta, tmp_path):
 
 def test_an_older_version_is_upgraded(delta, tmp_path):
     """
-    DESIGN 4: an inventory of an older version is upgraded by the engine that writes it; looking changes nothing.
+    Behaviour: an inventory of an older version is upgraded by the engine that writes it; looking changes nothing.
     """
     path, newest = str(tmp_path / "inventory"), delta_rows.SCHEMA_VERSION
     stored = f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('batchintory.version' = '%s')"

@@ -193,7 +193,7 @@ class TestOrder:
 
     def test_batches_that_finish_in_reverse_order(self, delta, landing, tmp_path):
         """
-        P5, DELTA: each batch is an application of its own, so that none is dropped, whatever order they are written in.
+        P5: each batch is an application of its own, so that none is dropped, whatever order they are written in.
         """
         with bi.open_inventory(connection_to("delta", tmp_path), meta=landing, spark=delta) as inventory:
             batches = [acquired(inventory, "daily") for _ in range(3)]
@@ -324,7 +324,7 @@ class TestWaysToWrite:
     @pytest.mark.parametrize("way", WRITES)
     def test_a_write_that_comes_again(self, way, delta, batch, tmp_path):
         """
-        P5, DELTA: save, saveAsTable and writeTo().append() skip a write that was made; insertInto writes it twice.
+        P5: save, saveAsTable and writeTo().append() skip a write that was made; insertInto writes it twice.
         """
         rows, name = rows_of(delta, batch).coalesce(1), f"way_{way.lower()}"
         target = str(tmp_path / "sink") if way == "save" else name

@@ -55,7 +55,7 @@ HOSTILE = [
 @example([-(2**63), 2**63 - 1, Decimal("0.000000001"), Decimal(0), True, None])
 def test_a_literal_is_its_value(spark, values):
     """
-    DELTA: `spark.sql(args=…)` cannot be used, so values are spelled; no content is ever read as SQL.
+    Behaviour: `spark.sql(args=…)` cannot be used, so values are spelled; no content is ever read as SQL.
     """
     rows = spark.sql("SELECT " + ", ".join(f"{literal(value)} AS c{n}" for n, value in enumerate(values))).collect()
     assert list(rows[0]) == values
@@ -65,7 +65,7 @@ def test_a_literal_is_its_value(spark, values):
 @pytest.mark.parametrize("setting", ["true", "false"])
 def test_however_strings_are_read(spark, setting):
     """
-    DELTA: the user's session may read backslashes in one way or the other.
+    Behaviour: the user's session may read backslashes in one way or the other.
     """
     name = "spark.sql.parser.escapedStringLiterals"
     before = spark.conf.get(name)
