@@ -19,7 +19,7 @@ terminal, and HTML is escaped. `Answer.notes` says why fields are empty, or why 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, overload
@@ -39,6 +39,8 @@ _CUT = 100
 """Characters of a long text that a printed table shows; the other forms hold all of it."""
 
 _NUMBERS = ("BIGINT", "INT", "DOUBLE")
+
+_DRY = "this is what would be done; nothing was"
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +212,15 @@ class Answer(Sequence[Row], Generic[Row]):
         import html
 
         columns, rows = self.cells()
-        head = "".join(f"<th>{html.escape(column.name)}</th>" for column in columns)
-        body = "".join(f"<tr>{''.join(f'<td>{html.escape(text)}</td>' for text in row)}</tr>" for row in rows)
+        styles = [_style(column) for column in columns]
+        head = "".join(
+            f"<th{style}>{html.escape(column.name)}</th>" for column, style in zip(columns, styles, strict=True)
+        )
+        lines = (
+            "".join(f"<td{style}>{html.escape(text)}</td>" for text, style in zip(row, styles, strict=True))
+            for row in rows
+        )
+        body = "".join(f"<tr>{line}</tr>" for line in lines)
         notes = "".join(f"<p>{html.escape(printable(note))}</p>" for note in self.notes)
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{notes}"
 
@@ -269,6 +278,13 @@ def batches_answer(rows: Iterable[BatchRow], notes: Iterable[str] = ()) -> Answe
     The answer of `batches`, and of the calls that change some: rows of the inventory.
     """
     return Answer(tuple(rows), _BATCHES, tuple(notes))
+
+
+def tried(answer: Answer[Row], dry_run: bool) -> Answer[Row]:
+    """
+    The answer of a call that changes rows; of a dry run, with a note that tells it from a real one.
+    """
+    return replace(answer, notes=(*answer.notes, _DRY)) if dry_run and answer else answer
 
 
 def attempts_answer(rows: Iterable[Attempt], notes: Iterable[str] = ()) -> Answer[Attempt]:
@@ -377,6 +393,15 @@ _LONG = ("error", "skipped", "evidence")
 def _cell(column: Column, value: Any) -> str:
     text = printable(text_of(value))
     return text[: _CUT - 1] + "…" if column.name in _LONG and len(text) > _CUT else text
+
+
+def _style(column: Column) -> str:
+    """
+    Texts begin at the left, where notebooks put everything to the right; a time is not broken at its hyphens.
+    """
+    if is_number(column):
+        return ""
+    return f' style="text-align: left{"; white-space: nowrap" if column.type == "TIMESTAMP" else ""}"'
 
 
 def _aligned(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> list[str]:

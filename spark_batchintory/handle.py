@@ -271,7 +271,8 @@ class Batch(RecordedBatch):
 
     @property
     def _facts(self) -> Mapping[str, Any]:
-        return {**super()._facts, "lease until (UTC)": self.lease_expires_at or "–"}
+        until = self.lease_expires_at
+        return {**super()._facts, "lease until (UTC)": "–" if until is None else f"{until:%Y-%m-%d %H:%M:%S}"}
 
     def _strip(self) -> str:
         """

@@ -28,7 +28,7 @@ from typing import Any
 
 from . import lifecycle
 from .acting import Naming, act_on, checked_bounds, is_within, touched
-from .answers import Answer, batches_answer
+from .answers import Answer, batches_answer, tried
 from .batch import BatchRow, Bounds, JobRow, Status
 from .call import Call, checked_call, recalled
 from .claiming import agreed
@@ -97,7 +97,7 @@ def mark_done(
     closed = list(_batches_within(how, standing, left)) if known else []
     covered = list(passed_over(how, standing)) if known else []
     rows = [*closed, *covered, *Unclaimed(how, standing)]
-    return batches_answer(rows, _notes(job, rows, left))
+    return tried(batches_answer(rows, _notes(job, rows, left)), dry_run)
 
 
 def _known(backend: InventoryBackend, job: str, meta_table_name: str | None) -> JobRow | None:

@@ -30,7 +30,7 @@ from typing import TypeVar
 from . import taking_over
 from .acting import actor
 from .ancestor import AncestorRow, AncestorStore, Pin, TakenOver, Terms
-from .answers import Answer, Column
+from .answers import Answer, Column, tried
 from .batch import Item, JobKey, Status
 from .errors import ConfigurationError
 from .inventory import InventoryBackend, Standing
@@ -121,7 +121,7 @@ def migrate(
     if done is None:
         note = f"nothing to do: the inventory is of version {standing.newest}, the newest this library knows"
         return Answer((), _COLUMNS, (note,))
-    return Answer((Migrated(done),), _COLUMNS, _not_done(dry_run))
+    return tried(Answer((Migrated(done),), _COLUMNS), dry_run)
 
 
 def _what(standing: Standing) -> str | None:
@@ -130,10 +130,6 @@ def _what(standing: Standing) -> str | None:
     if standing.version >= standing.newest:
         return None
     return f"upgraded from {standing.version} to {standing.newest}"
-
-
-def _not_done(dry_run: bool) -> tuple[str, ...]:
-    return ("this is what would be done; nothing was",) if dry_run else ()
 
 
 def _taken_over(
@@ -154,7 +150,7 @@ def _taken_over(
         store.replace(rows, jobs)
     notes = [note for taken, of_job in zip(jobs, by_job.values(), strict=True) for note in reading.notes(taken, of_job)]
     told = [_told(taken, reading.never_held[taken.job.key]) for taken in jobs]
-    return Answer(tuple(told or [Migrated("taken over")]), _COLUMNS, (*notes, *_not_done(dry_run)))
+    return tried(Answer(tuple(told or [Migrated("taken over")]), _COLUMNS, tuple(notes)), dry_run)
 
 
 def _job(reading: _Reading, number: int, rows: Sequence[AncestorRow], terms: Terms, now: datetime) -> TakenOver:

@@ -57,7 +57,7 @@ def audit(
             continue  # another look found something meanwhile: compare again
         findings += _findings(shown, queued or ())
         after = shown.through
-    return audit_answer(findings)
+    return audit_answer(findings, () if findings else [f"job {job!r} is clean: nothing is late, missing or changed"])
 
 
 def _findings(shown: Window, queued: Sequence[BatchRow]) -> Iterator[Finding]:

@@ -275,7 +275,7 @@ class RecordedBatch:
         import html
 
         rows = "".join(
-            f"<tr><th>{html.escape(name)}</th><td>{html.escape(str(value))}</td></tr>"
+            f'<tr><th>{html.escape(name)}</th><td style="text-align: left">{html.escape(str(value))}</td></tr>'
             for name, value in self._facts.items()
         )
         return f"<table><caption>Batch {self.id}</caption>{rows}</table>{self._strip()}"

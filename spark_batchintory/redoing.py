@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 
 from .acting import Naming, checked_bounds, touched, turned
-from .answers import Answer, batches_answer
+from .answers import Answer, batches_answer, tried
 from .batch import BatchRow, Bounds, JobRow, Kind, Status
 from .errors import CommitUnknown
 from .inventory import InventoryBackend, Step, Turn
@@ -87,7 +87,7 @@ def redo(
         if len(tally.waiting) == _AT_ONCE:
             _flush(how, tally)
     _flush(how, tally)
-    return batches_answer(tally.queued, tally.notes(job))
+    return tried(batches_answer(tally.queued, tally.notes(job)), dry_run)
 
 
 @dataclass(slots=True)

@@ -18,7 +18,7 @@ from datetime import datetime
 
 from . import lifecycle, looking
 from .acting import actor, turned
-from .answers import Answer, JobStatus, batches_answer, status_answer
+from .answers import Answer, JobStatus, batches_answer, status_answer, tried
 from .batch import Act, BatchRow, JobKey, Kind, Status
 from .errors import CommitUnknown, ConfigurationError
 from .inventory import Change, Decide, InventoryBackend, Step, Turn
@@ -74,7 +74,7 @@ def retry(
             for chunk in chunks
             for batch in _changed(backend, row.key, functools.partial(_retrying, chunk, reason), chunk)
         ]
-    return batches_answer(changed, () if changed else [_why_none(job, wanted, len(found))])
+    return tried(batches_answer(changed, () if changed else [_why_none(job, wanted, len(found))]), dry_run)
 
 
 def cancel(backend: InventoryBackend, batch_id: int, *, reason: str | None = None) -> Answer[BatchRow]:

@@ -95,6 +95,8 @@ def whereabouts(backend: InventoryBackend, row: BatchRow) -> str:
     Each is drawn from its first to its last uid, whoever else has uids in between.
     """
     found = backend.outlines(row.job_id, row.id - _AROUND - 1, 2 * _AROUND + 1)
+    if len(found) < 2:
+        return ""  # alone it would fill the strip, and say nothing
     told = [
         Segment(state, one.batch_id_start, one.batch_id_end, one.batch_count)
         for one in found

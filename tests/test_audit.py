@@ -451,6 +451,8 @@ class TestForms:
         for text in (str(answer), answer._repr_html_()):
             assert "late" in text
             assert "missing" in text
+        # Texts at the left, as in `str`; notebooks put everything to the right.
+        assert '<th style="text-align: left">kind</th><th>uid_start</th>' in answer._repr_html_()
 
     def test_uids_that_follow_one_another_are_one_finding(self, lite):
         """

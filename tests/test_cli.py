@@ -555,6 +555,81 @@ def test_every_verb_may_start_spark(words, monkeypatch):
     assert seen == [{"spark": application._session}]
 
 
+class TestSaying:
+    """
+    What a call tells besides its rows.
+    """
+
+    def test_a_missing_setting_is_told_once(self, url, tmp_path, monkeypatch):
+        """
+        Behaviour: one line says that the inventory is a file here, not one per place that asks.
+        """
+        monkeypatch.delenv("SPARK_BATCHINTORY_INVENTORY_CONN")
+        monkeypatch.chdir(tmp_path)
+
+        assert shell("status").stderr.count("INVENTORY_CONN is not set") == 1
+
+    @pytest.mark.parametrize("words", ["retry bronze", "redo bronze 1 3", "mark-done bronze 1 99"])
+    def test_a_dry_run_is_told_from_a_real_one(self, begun, words):
+        """
+        P7: the rows are as they would become, so a note says that nothing was done.
+        """
+        assert "nothing was" in run(*words.split(), "--dry-run").stderr
+        assert "nothing was" not in run(*words.split()).stderr
+
+    def test_a_clean_audit_says_so(self, begun):
+        """
+        Behaviour: exit code 0 and no rows are a finding too, and are told as one.
+        """
+        result = run("audit", "bronze")
+
+        assert (result.exit_code, result.stdout) == (0, "")
+        assert "job 'bronze' is clean" in result.stderr
+
+    def test_a_database_needs_no_maintenance(self, begun):
+        """
+        API: nothing to do is exit code 3, and told.
+        """
+        result = run("maintain")
+
+        assert (result.exit_code, "nothing to do" in result.stderr) == (3, True)
+
+    def test_plan_of_a_job_that_never_ran_asks_for_its_table(self, begun):
+        """
+        Errors: the way out is an option of this command, and the jobs that there are.
+        """
+        result = run("plan", "bronce")
+
+        assert result.exit_code == 1
+        assert "there is 'bronze'" in result.stderr
+        assert "--meta-table-name" in result.stderr
+
+    def test_plan_of_a_name_with_two_tables_asks_which(self, begun):
+        """
+        Errors: several jobs of one name are no missing table.
+        """
+        with closing(sqlite3.connect(begun.removeprefix("sqlite:///"))) as connection, connection:
+            connection.execute("CREATE TABLE more AS SELECT * FROM files")
+        with open_inventory(begun) as inventory:
+            inventory.acquire_batch("bronze", "more", COLS).give_back()
+
+        result = run("plan", "bronze")
+
+        assert result.exit_code == 1
+        assert "'files', 'more'" in result.stderr
+
+    def test_meta_tables_of_a_delta_inventory_are_asked_for(self, url, tmp_path):
+        """
+        Errors: without a JVM nobody can pass a session to the command line; the setting is the way out.
+        """
+        delta = f"delta+rs:{tmp_path / 'inventory'}"
+
+        result = shell("plan", "bronze", "--meta-table-name", "files", SPARK_BATCHINTORY_INVENTORY_CONN=delta)
+
+        assert result.returncode == 1
+        assert "SPARK_BATCHINTORY_META_CONN" in result.stderr
+
+
 VERBS = [cli._name(command.callback) for command in cli.app.registered_commands]
 
 
@@ -569,6 +644,16 @@ class TestHelp:
 
         assert told.split()[0] == verb
         assert run(*shlex.split(told)).exit_code != 2
+
+    @pytest.mark.parametrize("verb", VERBS)
+    def test_what_may_be_left_out_stands_in_single_brackets(self, url, verb):
+        """
+        API: usage reads as manuals do: ``[JOB]``, and neither ``[[JOB]]`` nor the name of a variable.
+        """
+        told = run(verb, "--help").stdout
+
+        assert "[[" not in told
+        assert "[status]" not in told
 
     def test_the_first_page_says_where_to_begin(self, url):
         """

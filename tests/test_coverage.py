@@ -435,6 +435,16 @@ class TestCard:
         assert 'class="mark"' in card
         assert "Uids 1 to 20; items: 10 done, 10 running." in card
 
+    def test_a_batch_that_is_alone_has_no_strip(self, stage):
+        """
+        Behaviour: one that fills the strip says nothing; and the time is told to the second.
+        """
+        stage.add(*range(1, 11))
+        card = stage.open().acquire_batch("daily", "files", heartbeat=False)._repr_html_()
+
+        assert "<svg" not in card
+        assert re.search(r"lease until \(UTC\)</th><td[^>]*>[-0-9]+ [:0-9]{8}</td>", card)
+
     def test_asks_nothing_of_a_record_or_once_it_has_ended(self, stage):
         """
         Behaviour: nobody expects a query of a batch that is only read, or that is over.

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from spark_batchintory.errors import BatchintoryError
+from spark_batchintory.errors import BatchintoryError, ConfigurationError
 from spark_batchintory.opened import Inventory
 from spark_batchintory.opening import configure, current_settings, open_inventory
 from spark_batchintory.printing import tell
@@ -80,8 +80,9 @@ def opened() -> Inventory:
     The inventory of the settings; a Spark session is started for it only where something lies in Spark.
     """
     settings = current_settings()
-    if settings.META_CONN is None and inventory_connection(settings).kind == "delta-rs":
-        return open_inventory()  # no session is started for meta tables of which nobody said that they are in Spark
+    nobody_said = settings.META_CONN is None and settings.INVENTORY_CONN is not None
+    if nobody_said and inventory_connection(settings).kind == "delta-rs":
+        return open_inventory(spark=_no_session)
     return open_inventory(spark=_session)
 
 
@@ -90,3 +91,11 @@ def _session() -> Any:
     from spark_batchintory.backends.spark_session import started_session
 
     return started_session()
+
+
+def _no_session() -> Any:
+    # None is started for meta tables of which nobody said that they are in Spark.
+    raise ConfigurationError(
+        "the meta tables of a Delta inventory are in Spark, if nothing else is said, and no session was started for "
+        "them: set SPARK_BATCHINTORY_META_CONN to spark: to have it started, or to the database that they are in"
+    )

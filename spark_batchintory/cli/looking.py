@@ -12,15 +12,15 @@ import typer
 from spark_batchintory.batch import Status
 from spark_batchintory.cli.application import app, like, opened
 from spark_batchintory.cli.options import AsJson, BatchId, Columns, Condition, Job, MetaTableName, either, exact_weight
-from spark_batchintory.errors import BatchintoryError
-from spark_batchintory.looking import jobs_named
+from spark_batchintory.errors import BatchintoryError, ConfigurationError
+from spark_batchintory.looking import jobs_named, no_job, one_job
 from spark_batchintory.opened import Inventory
 from spark_batchintory.printing import show, strip_width
 
 
 @app.command(epilog=like("status daily"))
 def status(
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only this job.")] = None, as_json: AsJson = False
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="Only this job.")] = None, as_json: AsJson = False
 ) -> None:
     """
     How far the jobs are: one row per job.
@@ -62,7 +62,9 @@ def _scope_of(
     """
     inventory.backend.prepare()
     known = [row for row in jobs_named(inventory.backend, job) if table in (None, row.meta_table)]
-    begun = known[0] if len(known) == 1 else None
+    if table is None and not known:
+        raise ConfigurationError(f"{no_job(inventory.backend, job)}; for a job that never ran, pass --meta-table-name")
+    begun = known[0] if len(known) == 1 else one_job(inventory.backend, job, table) if known else None
     if begun is None or begun.meta_columns is None:
         return {"meta_table_name": table, "meta_table_cols": columns, "meta_filter": condition}
     return {
@@ -75,7 +77,7 @@ def _scope_of(
 @app.command(epilog=like("batches daily failed --limit 20"))
 def batches(
     job: Job,
-    status: Annotated[Status | None, typer.Argument(help="Only those in this status.")] = None,
+    status: Annotated[Status | None, typer.Argument(metavar="STATUS", help="Only those in this status.")] = None,
     only: Annotated[Status | None, typer.Option("--status", help="The same, as an option.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Only the newest so many.")] = None,
     as_json: AsJson = False,
@@ -99,7 +101,7 @@ def attempts(batch: BatchId, as_json: AsJson = False) -> None:
 @app.command(epilog=like("trace s3://landing/2024/06/01.json"))
 def trace(
     item: Annotated[
-        str | None, typer.Argument(metavar="[ITEM]", help="Location of the asset, as its meta table spells it.")
+        str | None, typer.Argument(metavar="ITEM", help="Location of the asset, as its meta table spells it.")
     ] = None,
     uid: Annotated[int | None, typer.Option(help="Its uid, in place of its location.")] = None,
     as_json: AsJson = False,
@@ -143,7 +145,7 @@ def coverage(job: Job, meta_table_name: MetaTableName = None, as_json: AsJson = 
 @app.command(epilog=like("report inventory.html"))
 def report(
     path: Annotated[Path, typer.Argument(metavar="PATH", help="The HTML file to write, in a folder that exists.")],
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only this job.")] = None,
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="Only this job.")] = None,
 ) -> None:
     """
     Write one self-contained HTML page: coverage, throughput, failures, late items, slowest batches.
@@ -154,7 +156,7 @@ def report(
 
 @app.command(epilog=like("doctor daily"))
 def doctor(
-    job: Annotated[str | None, typer.Argument(metavar="[JOB]", help="Only this job and its meta tables.")] = None,
+    job: Annotated[str | None, typer.Argument(metavar="JOB", help="Only this job and its meta tables.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """

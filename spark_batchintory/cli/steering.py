@@ -26,13 +26,15 @@ from spark_batchintory.cli.options import (
     UidMin,
     either,
 )
-from spark_batchintory.printing import NOTHING, show
+from spark_batchintory.printing import NOTHING, show, tell
 
 
 @app.command(epilog=like("retry daily dead --reason 'the schema is back' --dry-run"))
 def retry(
     job: Job,
-    status: Annotated[Retriable | None, typer.Argument(help="Which batches. Default: failed.")] = None,
+    status: Annotated[
+        Retriable | None, typer.Argument(metavar="STATUS", help="Which batches. Default: failed.")
+    ] = None,
     only: Annotated[Retriable | None, typer.Option("--status", help="The same, as an option.")] = None,
     meta_table_name: MetaTableName = None,
     reason: Reason = None,
@@ -132,7 +134,7 @@ def audit(
 def register_files(
     path: Annotated[str, typer.Argument(metavar="PATH", help="A folder, or a storage URL.")],
     table: Annotated[str, typer.Argument(metavar="TABLE", help="The meta table; made if it is not there.")],
-    pattern: Annotated[str, typer.Argument(metavar="[PATTERN]", help="Glob below it, such as '**/*.json'.")] = "**",
+    pattern: Annotated[str, typer.Argument(metavar="PATTERN", help="Glob below it, such as '**/*.json'.")] = "**",
     min_age: Annotated[
         float | None,
         typer.Option(min=0, help="Seconds of peace a file must have had. Default: 60; on S3 and Google 0."),
@@ -167,3 +169,7 @@ def maintain(engine: Engine = None) -> None:
     """
     with opened() as inventory:
         inventory.maintain(engine)
+        if not inventory.backend.claims_ahead:
+            tell("nothing to do: a database compacts itself")
+            raise typer.Exit(NOTHING)
+        tell("the Delta table is compacted" if engine is None else f"{engine} writes the Delta table from now on")
