@@ -149,7 +149,7 @@ def _running(lease: Lease, now: datetime) -> str:
     left = lease.lease_until - now
     if left > timedelta(0):
         return f"{who}; its lease ends in {told(left)}"
-    return f"{who}; its lease is over since {told(-left)}: the next acquire takes it"
+    return f"{who}; its lease is over, for {told(-left)} now: the next acquire takes it"
 
 
 def named(worker: str | None) -> str:
@@ -160,7 +160,7 @@ def named(worker: str | None) -> str:
 
 
 def _lost(now: Work) -> str:
-    return f"; {now.lost} leases are over" if now.lost else ""
+    return f"; {now.lost} past the lease" if now.lost else ""
 
 
 def _lease(row: BatchRow) -> Lease:

@@ -135,6 +135,12 @@ class PlannedBatch:
     def __len__(self) -> int:
         return len(self.items)
 
+    def __repr__(self) -> str:
+        # Short: a whole backlog may be planned as one batch, and notebooks show what a cell ends with.
+        aside = ", set aside" if self.set_aside else ""
+        uids = f"uids {self.batch_id_start}–{self.batch_id_end}, " if self.items else ""
+        return f"<PlannedBatch: {uids}{len(self.items)} items, weight {self.weight}{aside}>"
+
 
 def digest(items: Sequence[Item]) -> str:
     """

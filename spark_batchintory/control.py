@@ -7,6 +7,7 @@ Each hands its order to the module that carries it out, which is loaded then.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, cast
@@ -238,7 +239,7 @@ class Control:
 
     def register_files(
         self,
-        path: str,
+        path: str | os.PathLike[str],
         table: str,
         pattern: str = "**",
         *,

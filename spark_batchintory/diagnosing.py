@@ -82,7 +82,7 @@ def checkup(checks: Iterable[Check]) -> Checkup:
     """
     rows = sorted(checks, key=lambda row: _ORDER.index(row.finding))
     found = {finding: sum(row.finding == finding for row in rows) for finding in _ORDER}
-    return Checkup(tuple(rows), _COLUMNS, (f"{found[PROBLEM]} problems, {found[HINT]} hints, {found[OK]} ok",))
+    return Checkup(tuple(rows), _COLUMNS, (f"problems: {found[PROBLEM]}, hints: {found[HINT]}, ok: {found[OK]}",))
 
 
 def settings_checks(settings: Sequence[Setting]) -> Iterator[Check]:
@@ -319,7 +319,7 @@ def meta_checks(place: str, facts: MetaFacts) -> list[Check]:
     """
     One meta table, which exists and has the columns its jobs ask for.
     """
-    found = [Check("meta table", place, OK, f"a {facts.kind} that can be read")]
+    found = [Check("meta table", place, OK, f"can be read: {facts.kind}")]
     if facts.uid_index is False:
         message = "no index begins with the uid column: every acquire reads the whole table"
         found.append(Check("indexes", place, PROBLEM, message, f"{facts.make_uid_index};"))

@@ -26,6 +26,7 @@ and that a rewritten file is noticed if its size and its time are as they were.
 from __future__ import annotations
 
 import itertools
+import os
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import closing
@@ -108,7 +109,7 @@ _NOTES = {
 
 
 def register_files(
-    path: str,
+    path: str | os.PathLike[str],
     table: FileTable,
     pattern: str = "**",
     *,
@@ -150,7 +151,7 @@ def checked_name(table: object) -> str:
     raise ConfigurationError(f"table must be the name of a table, not {table!r}")
 
 
-def place_of(path: str, options: Mapping[str, Any]) -> Place:
+def place_of(path: str | os.PathLike[str], options: Mapping[str, Any]) -> Place:
     """
     The place that `path` names.
 
@@ -159,14 +160,15 @@ def place_of(path: str, options: Mapping[str, Any]) -> Place:
     ConfigurationError
         It is no text, or nothing that a driver could be found for.
     """
-    if not isinstance(path, str) or not path:
+    place = os.fspath(path) if isinstance(path, os.PathLike) else path
+    if not isinstance(place, str) or not place:
         raise ConfigurationError(f"path must name a folder, not {path!r}")
-    folder = local_folder(path)
+    folder = local_folder(place)
     if folder is not None:
         return folder
     from .stores import Store
 
-    return Store(canonical(path), options)
+    return Store(canonical(place), options)
 
 
 @dataclass

@@ -72,8 +72,8 @@ def _lease_checks(place: str, facts: JobFacts, now: datetime) -> Iterator[Check]
     over = [row for row in running if row.due_at is not None and row.due_at + lease_of(row) < now]
     if over:
         longest = max(now - row.due_at for row in over if row.due_at is not None)
-        message = f"{_batches(over)} lost their workers, the first {told(longest)} ago, and nobody acquires this job"
-        yield Check("leases", place, PROBLEM, message, "start a worker: its next acquire takes them over")
+        message = f"{_batches(over)} lost the worker, {told(longest)} ago, and nobody acquires this job"
+        yield Check("leases", place, PROBLEM, message, "start a worker: its next acquire takes over")
     usual = _usual(facts.recent)
     for row in (row for row in running if row not in over and is_handed_out(row)):
         since = now - row.processing_start
@@ -87,7 +87,7 @@ def _lease_checks(place: str, facts: JobFacts, now: datetime) -> Iterator[Check]
 def _aside_checks(place: str, facts: JobFacts) -> Iterator[Check]:
     dead = facts.counts.batches.get(Status.DEAD, 0)
     if dead:
-        message = f"{dead} batches are dead: their attempts are used up, and nobody will try them again"
+        message = f"{dead} with all attempts used up: nobody will try again"
         cure = (
             f"spark-batchintory batches {facts.job.job} dead shows why; then spark-batchintory retry {facts.job.job} "
             "dead, or cancel, for each that is not wanted"

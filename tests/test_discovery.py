@@ -274,11 +274,11 @@ class TestJobs:
 
     def test_a_database_in_memory(self, landing):
         """
-        API: one connection is enough.
+        API: one connection is enough; and a `Path` names a folder as its text does.
         """
         landing.put("a")
         with bi.open_inventory("sqlite://") as inventory:
-            assert inventory.register_files(str(landing.root), "files", min_age=0).registered == 1
+            assert inventory.register_files(landing.root, "files", min_age=0).registered == 1
             assert inventory.register_files(str(landing.root), "files", min_age=0).registered == 0
             assert inventory.acquire_batch("x", "files", heartbeat=False).uids == [1]
 

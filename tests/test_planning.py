@@ -279,3 +279,6 @@ def test_a_planned_batch_says_what_it_holds() -> None:
     assert (batch.batch_id_start, batch.batch_id_end, len(batch), batch.weight) == (-3, 9, 3, 6)
     assert list(batch.uids) == [-3, 0, 9]
     assert [item.item for item in batch] == ["a", "b", "c"]
+    # In one line, whatever it holds: a notebook shows it where a cell ends with one.
+    assert repr(batch) == "<PlannedBatch: uids -3–9, 3 items, weight 6>"
+    assert repr(PlannedBatch([])) == "<PlannedBatch: 0 items, weight 0>"

@@ -319,7 +319,7 @@ class SparkMeta:
             place = f" IN {name_of(*within)}" if within else ""
             known = [row["tableName"] for row in session.sql(f"SHOW TABLES{place}").collect()]
         there = ", ".join(map(repr, near(last, known)))
-        told = f"; did you mean {there}?" if there else ""
+        told = f"; there is {there}" if there else ""
         return ConfigurationError(f"there is no meta table {table.name!r} in this Spark session{told}{IF_A_FRAME}")
 
     def _read(self, table: MetaTable, query: Callable[[Any], Any]) -> list[Any]:

@@ -300,7 +300,7 @@ class SqlMeta:
         there = ", ".join(map(repr, near(name, self._known(inspector, schema or None))))
         raise ConfigurationError(
             f"there is no meta table {table.name!r} here"
-            + (f"; did you mean {there}?" if there else "; the database is empty")
+            + (f"; there is {there}" if there else "; the database is empty")
             + IF_A_FRAME
         )
 
