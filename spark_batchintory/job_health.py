@@ -102,8 +102,8 @@ def _waiting_checks(place: str, facts: JobFacts, now: datetime) -> Iterator[Chec
     waiting = [row for row in facts.unended if row.status is Status.FAILED]
     overdue = [row for row in waiting if row.due_at is not None and row.due_at + lease_of(row) < now]
     if overdue and not facts.job.paused:
-        message = f"{_batches(overdue)} failed, are due again, and nobody acquires this job"
-        yield Check("retries", place, HINT, message, "start a worker: its next acquire takes them")
+        message = f"{_batches(overdue)} failed, due again, and nobody acquires this job"
+        yield Check("retries", place, HINT, message, "start a worker: its next acquire takes over")
 
 
 def _late_checks(place: str, facts: JobFacts) -> Iterator[Check]:
