@@ -70,6 +70,7 @@ dist: $(VENV)/.dist ## sdist and wheel in dist/, each tried in an empty environm
 bench: $(VENV)/.dev ## the measurements of docs/performance.md
 	@.ci/find-mariadb
 	@.ci/find-pybatchintory >/dev/null
+	@.ci/find-procrastinate >/dev/null
 	@$(WITH_JAVA) $(BIN)/python -m benchmarks
 
 soak: $(VENV)/.dev ## kill and stop workers on 100,000 items, then reconcile; SOAK_ARGS="--database sqlite --seed 7"

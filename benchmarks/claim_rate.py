@@ -76,12 +76,17 @@ _PRELOADED = ["spark_batchintory.opening", "spark_batchintory.backends.sql_meta"
 class Arena:
     """
     One database per contender on one kind of server, each with the meta table that a storm works through.
+
+    With several `jobs`, each of them has its share of the `claims`, and its own processes.
     """
 
-    def __init__(self, urls: dict[str, str], claims: int) -> None:
-        self.urls, self.claims, self._storms = urls, claims, 0
+    def __init__(self, urls: dict[str, str], claims: int, *, items: int = ITEMS_PER_CLAIM, jobs: int = 1) -> None:
+        self.urls, self.claims, self._items, self._jobs, self._storms = urls, claims, items, jobs, 0
+        if claims % jobs:
+            raise ValueError(f"{claims} claims are no whole number for each of {jobs} jobs")
+        self._rows = claims // jobs * items
         for url in urls.values():
-            make_meta_table(url, META_TABLE, claims * ITEMS_PER_CLAIM)
+            make_meta_table(url, META_TABLE, self._rows)
 
     def storm(
         self, contender: str, *, processes: int = PROCESSES, counting: bool = False, warm_up: int = 20
@@ -91,21 +96,29 @@ class Arena:
         """
         self._storms += 1
         job = f"storm {self._storms}"
-        storm = Storm(contender, self.urls[contender], job, META_TABLE, ITEMS_PER_CLAIM, counting, warm_up)
+        storm = Storm(contender, self.urls[contender], job, META_TABLE, self._items, counting, warm_up, self._jobs)
         runs = _run(storm, processes)
         self._check(storm, runs)
         return runs
 
     def _check(self, storm: Storm, runs: Sequence[Run]) -> None:
+        claims = 0
         with _connection(storm.url) as connection, closing(connection.cursor()) as cursor:
-            cursor.execute(_RANGES[storm.contender].format(job=storm.job))
-            ranges = cursor.fetchall()
+            for job in storm.job_names:
+                cursor.execute(_RANGES[storm.contender].format(job=job))
+                claims += self._tiled(f"{storm.contender}: {job}", cursor.fetchall())
+        if claims != self.claims or sum(run.claims for run in runs) != self.claims:
+            raise RuntimeError(f"{storm.contender}: {storm.job} took {claims} claims instead of {self.claims}")
+
+    def _tiled(self, what: str, ranges: Sequence[tuple[int, int]]) -> int:
+        """
+        How many ranges there are; an error if they do not tile the meta table.
+        """
         ends = [0, *(end for _, end in ranges)]
         gapless = [start for start, _ in ranges] == [end + 1 for end in ends[:-1]]
-        if not gapless or ends[-1] != self.claims * ITEMS_PER_CLAIM:
-            raise RuntimeError(f"{storm.contender}: the ranges of {storm.job} do not tile the meta table")
-        if len(ranges) != self.claims or sum(run.claims for run in runs) != self.claims:
-            raise RuntimeError(f"{storm.contender}: {storm.job} took {len(ranges)} claims instead of {self.claims}")
+        if not gapless or ends[-1] != self._rows:
+            raise RuntimeError(f"{what}: the ranges do not tile the meta table")
+        return len(ranges)
 
     def rate(self, runs: Sequence[Run]) -> float:
         """
@@ -140,7 +153,7 @@ def _run(storm: Storm, processes: int) -> list[Run]:
     barrier = context.Barrier(processes, timeout=START_SECONDS)
     pipes = [context.Pipe(duplex=False) for _ in range(processes)]
     workers = [
-        context.Process(target=storm_worker, args=(storm, number, barrier.wait, pipe[1]), daemon=True)
+        context.Process(target=storm_worker, args=(storm, (number, processes), barrier.wait, pipe[1]), daemon=True)
         for number, pipe in enumerate(pipes)
     ]
     for worker, pipe in zip(workers, pipes, strict=True):

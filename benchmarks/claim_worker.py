@@ -30,6 +30,20 @@ class Storm:
     items: int
     counting: bool = False
     warm_up: int = 20
+    jobs: int = 1
+
+    @property
+    def job_names(self) -> list[str]:
+        """
+        The one job, or each of them.
+        """
+        return [self.job] if self.jobs == 1 else [f"{self.job}, job {number}" for number in range(self.jobs)]
+
+    def jobs_of(self, process: int, processes: int) -> list[str]:
+        """
+        The jobs of one process: with as many processes as jobs or more, one; with fewer, each job is one's own.
+        """
+        return self.job_names[process % self.jobs :: processes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,25 +73,27 @@ def _claim_all(session: Session, job: str, items: int, limit: int | None = None)
     return claims, finished
 
 
-def storm_worker(storm: Storm, number: int, wait: Callable[[], object], answer: Any) -> None:
+def storm_worker(storm: Storm, place: tuple[int, int], wait: Callable[[], object], answer: Any) -> None:
     """
-    Take part in `storm` as process `number`; send the `Run`, or what went wrong as text, through the pipe end `answer`.
+    Take part in `storm`; send the `Run`, or what went wrong as text, through the pipe end `answer`.
+
+    `place` is the number of this process, and of how many.
     """
     try:
-        answer.send(_take_part(storm, number, wait))
+        answer.send(_take_part(storm, place, wait))
     except Exception:
         answer.send(traceback.format_exc())
 
 
-def _take_part(storm: Storm, number: int, wait: Callable[[], object]) -> Run:
+def _take_part(storm: Storm, place: tuple[int, int], wait: Callable[[], object]) -> Run:
     counter = Counter.install() if storm.counting else Counter()
     session = open_session(storm.contender, storm.url, storm.meta_table)
-    _claim_all(session, f"warm-up {storm.job} {number}", storm.items, storm.warm_up)
+    _claim_all(session, f"warm-up {storm.job} {place[0]}", storm.items, storm.warm_up)
     gc.collect()
     counter.reset()
     wait()
     began = time.monotonic()
-    claims, finished = _claim_all(session, storm.job, storm.items)
-    run = Run(began, time.monotonic(), finished, claims, counter)
+    done = [_claim_all(session, job, storm.items) for job in storm.jobs_of(*place)]
+    run = Run(began, time.monotonic(), max(end for _, end in done), sum(claims for claims, _ in done), counter)
     session.close()
     return run

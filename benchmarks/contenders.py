@@ -63,13 +63,16 @@ class OurSession:
         """
         The next batch.
         """
-        return self._inventory.acquire_batch(
+        batch = self._inventory.acquire_batch(
             job=job,
             meta_table_name=self._meta_table,
             meta_table_cols=META_COLS,
             batch_count=count,
             batch_weight=weight,
         )
+        if batch is not None:
+            _ = batch.items  # as whoever works on them; a batch that ends without it is a warning in the log
+        return batch
 
     def close(self) -> None:
         """

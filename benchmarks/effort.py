@@ -4,7 +4,7 @@ How much a run measures.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 __all__ = ["Effort"]
 
@@ -49,6 +49,26 @@ class Effort:
     overviews: int = 5
     scanned: int = 100_000
     scans: int = 3
+    peer_claims: int = 4000
+    peer_storms: int = 5
+    sums: int = 30
+    scale_rows: tuple[int, ...] = (100_000, 1_000_000, 10_000_000)
+    scale_acquires: int = 60
+    scale_histories: tuple[int, ...] = (1_000, 1_000_000)
+    scale_crowds: tuple[int, ...] = (1, 64, 200)
+    scale_claims: int = 4000
+    scale_storms: int = 2
+    scale_items: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+
+    def large(self) -> Effort:
+        """
+        With the largest tables of `scaling` too, for which there must be some 40 GB of disk, and twenty minutes.
+        """
+        return replace(
+            self,
+            scale_rows=(*self.scale_rows, 100_000_000),
+            scale_histories=(*self.scale_histories, 10_000_000),
+        )
 
     @classmethod
     def quick(cls) -> Effort:
@@ -90,4 +110,14 @@ class Effort:
             overviews=2,
             scanned=3_000,
             scans=1,
+            peer_claims=400,
+            peer_storms=2,
+            sums=6,
+            scale_rows=(20_000, 100_000),
+            scale_acquires=10,
+            scale_histories=(100, 10_000),
+            scale_crowds=(1, 8, 16),
+            scale_claims=400,
+            scale_storms=1,
+            scale_items=(1_000, 10_000),
         )

@@ -21,6 +21,7 @@ from benchmarks.history import EMPTY, FULL, history_times
 from benchmarks.loading_parts import frames, loading, loading_connect, streams
 from benchmarks.looking import BURST, DENSE, FILTERED, ITEMS, KEPT, OPEN_GAPS, STEPS, UNLOOKED, looking_times
 from benchmarks.overview_times import COVERAGE, REPORT, overview_times
+from benchmarks.peers_parts import queue, running_sum
 from benchmarks.report import Line, Section, Target
 from benchmarks.rescue_time import CLAIM, RESCUE, SIZES, rescue_times
 from benchmarks.scan_time import AGAIN, FIRST, scan_times
@@ -388,6 +389,8 @@ PARTS: dict[str, Callable[[Effort], Section]] = {
     "rescue": rescue,
     "history": history,
     "looking": looking,
+    "peers-queue": queue,
+    "peers-planning": running_sum,
     "answers": answers,
     "startup": startup,
     "delta": delta,
