@@ -1,5 +1,5 @@
 """
-``python -m benchmarks [PART ...] [--quick] [--output FILE] [--into-page] [--strict]``
+``python -m benchmarks [PART ...] [--quick | --large] [--output FILE] [--into-page] [--strict]``, or ``--guard``
 """
 
 from __future__ import annotations
@@ -11,57 +11,82 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.effort import Effort
+from benchmarks.guard import guard
 from benchmarks.machine import describe, load
-from benchmarks.parts import EXTRA_PARTS, PARTS
-from benchmarks.report import Section, document, renewed
+from benchmarks.parts import EXTRA_PARTS, GROUPS, PARTS
+from benchmarks.report import Section, document, placed, renewed
+from benchmarks.scaling_parts import SCALING_PARTS
 
-PAGE = Path(__file__).parents[1] / "docs" / "performance.md"
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE, SCALING_PAGE = DOCS / "performance.md", DOCS / "scaling.md"
+_ALL = PARTS | SCALING_PARTS | EXTRA_PARTS
 
 
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
-    what = "Measure; write docs/performance.md when every part ran at full length."
-    names = f"{', '.join(PARTS)} (the default), {', '.join(EXTRA_PARTS)}"
+    what = "Measure; write docs/performance.md and docs/scaling.md when every part ran at full length."
+    names = f"{', '.join(PARTS | SCALING_PARTS)} (the default), {', '.join(EXTRA_PARTS)}; {', '.join(GROUPS)}: several"
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=what)
     parser.add_argument("parts", nargs="*", metavar="PART", help=names)
-    parser.add_argument("--quick", action="store_true", help="few rounds and small tables; the figures say little")
-    parser.add_argument("--output", type=Path, help="write the page here, whatever was measured")
-    parser.add_argument("--into-page", action="store_true", help="put the parts asked for into docs/performance.md")
+    effort = parser.add_mutually_exclusive_group()
+    effort.add_argument("--quick", action="store_true", help="few rounds and small tables; the figures say little")
+    effort.add_argument("--large", action="store_true", help="scaling: 100,000,000 rows, 10,000,000 batches too")
+    effort.add_argument(
+        "--guard", action="store_true", help="a minute of ratios with generous limits; 1 if one is broken"
+    )
+    parser.add_argument("--output", type=Path, help="write the page of performance here, whatever was measured")
+    parser.add_argument("--into-page", action="store_true", help="put the parts asked for into their pages")
     parser.add_argument("--strict", action="store_true", help="exit 1 if a target was missed")
     arguments = parser.parse_args(given)
-    if unknown := set(arguments.parts) - PARTS.keys() - EXTRA_PARTS.keys():
+    if unknown := set(arguments.parts) - _ALL.keys() - GROUPS.keys():
         parser.error(f"no such part: {', '.join(sorted(unknown))}")
     return arguments
 
 
-def _measure(names: Sequence[str], effort: Effort) -> Iterator[Section]:
-    for name in names:
+def _effort(arguments: argparse.Namespace) -> Effort:
+    if arguments.quick:
+        return Effort.quick()
+    return Effort().large() if arguments.large else Effort()
+
+
+def _measure(names: Sequence[str], effort: Effort) -> Iterator[tuple[str, Section]]:
+    for name in (part for named in names for part in GROUPS.get(named, [named])):
         begin = time.monotonic()
-        section = (PARTS | EXTRA_PARTS)[name](effort)
+        section = _ALL[name](effort)
         print(f"{section.text()}\n({name}: {time.monotonic() - begin:.0f} s)\n", flush=True)
-        yield section
+        yield name, section
 
 
-def _into_page(section: Section, when: str) -> None:
-    PAGE.write_text(renewed(PAGE.read_text(encoding="utf-8"), [section], when), encoding="utf-8")
+def _into_page(name: str, section: Section, machine: dict[str, str]) -> None:
+    if name in SCALING_PARTS:
+        text = SCALING_PAGE.read_text(encoding="utf-8")
+        SCALING_PAGE.write_text(placed(text, name, section, machine), encoding="utf-8")
+    else:
+        text = PAGE.read_text(encoding="utf-8")
+        PAGE.write_text(renewed(text, [section], machine["date"]), encoding="utf-8")
 
 
 def main(given: Sequence[str] | None = None) -> int:
     """
-    Run the parts asked for, print their tables, and write the page if it is complete.
+    Run the parts asked for, print their tables, and write the pages if they are complete.
     """
     arguments = _arguments(given)
+    if arguments.guard:
+        return guard()
     machine = describe() | {"load before": load()}
     print("\n".join(f"{name}: {value}" for name, value in machine.items()), end="\n\n", flush=True)
-    sections = []
-    for section in _measure(arguments.parts or list(PARTS), Effort.quick() if arguments.quick else Effort()):
-        sections.append(section)
-        if arguments.into_page:  # at once: a run may be cut short, and a part takes minutes
-            _into_page(section, machine["date"])
-    page = arguments.output or (None if arguments.parts or arguments.quick else PAGE)
+    everything = not arguments.parts and not arguments.quick
+    sections = {}
+    for name, section in _measure(arguments.parts or list(PARTS | SCALING_PARTS), _effort(arguments)):
+        sections[name] = section
+        # At once: a run may be cut short, and a part takes minutes.
+        if arguments.into_page or (everything and name in SCALING_PARTS):
+            _into_page(name, section, machine)
+    page = arguments.output or (PAGE if everything else None)
     if page is not None:
-        page.write_text(document(machine | {"load after": load()}, sections), encoding="utf-8")
+        fast = [section for name, section in sections.items() if name not in SCALING_PARTS]
+        page.write_text(document(machine | {"load after": load()}, fast), encoding="utf-8")
         print(f"written: {page}")
-    missed = [line for section in sections for line in section.lines if line.missed]
+    missed = [line for section in sections.values() for line in section.lines if line.missed]
     print(f"targets missed: {len(missed)}")
     return 1 if missed and arguments.strict else 0
 

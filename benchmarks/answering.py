@@ -1,8 +1,5 @@
 """
 What it takes to be told how a job stands: `status` and `trace` on PostgreSQL, of a job with a short and a long history.
-
-The history is written by the database itself, row by row as claims and ends would have left it: a million batches
-really run would take an hour.
 """
 
 from __future__ import annotations
@@ -13,6 +10,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.databases import connect_postgres
+from benchmarks.long_history import write_history
 from benchmarks.timing import Sample, alternate, timed
 from spark_batchintory.testing.servers import fresh_database, postgres_server
 
@@ -28,25 +26,6 @@ INSERT INTO {META_TABLE} SELECT n, '/landing/' || n || '.json', 1 + n %% 3 FROM 
 CREATE INDEX ON {META_TABLE} (item);
 """
 
-_HISTORY = f"""
-INSERT INTO inventory (meta_table, job, processing_start, processing_end, batch_id_start, batch_id_end, batch_weight,
-    batch_count, attempt, status, config, job_id, kind, claim_number, range_lo, uids, digest, charged, losses,
-    max_attempts, token, worker, publish_number)
-SELECT '{META_TABLE}', '{JOB}', now_ - (%(batches)s - n) * interval '1 second', now_ - (%(batches)s - n - 1) * interval
-    '1 second', first, first + {PER_BATCH - 1}, 6, {PER_BATCH}, 1, 'succeeded', model.config, model.job_id, 'range', n,
-    first, 'r:' || first || '-' || (first + {PER_BATCH - 1}), repeat('d', 64), 0, 0, 3, md5(n::text), 'w:1', n
-FROM (SELECT n, ({PER_BATCH} * (n - 1) + 1)::bigint AS first, now() AT TIME ZONE 'UTC' AS now_
-      FROM generate_series(2, %(batches)s) AS n) AS claims,
-     (SELECT config, job_id FROM inventory WHERE id = 1) AS model;
-INSERT INTO inventory_attempt (batch_id, attempt, token, worker, started, ended, outcome)
-SELECT id, 1, token, worker, processing_start, processing_end, 'succeeded' FROM inventory WHERE id > 1;
-INSERT INTO inventory_publication (job_id, number, batch_id, published_at)
-SELECT job_id, publish_number, id, processing_end FROM inventory WHERE id > 1;
-UPDATE inventory_job SET claim_number = %(batches)s, publish_number = %(batches)s,
-    frontier = {PER_BATCH} * %(batches)s, scanned_through = {PER_BATCH} * %(batches)s, look_at = '2999-01-01',
-    looked_claim = 1000000000
-"""
-
 
 def _inventory(url: str, batches: int, stack: ExitStack) -> Any:
     import spark_batchintory as bi
@@ -58,10 +37,7 @@ def _inventory(url: str, batches: int, stack: ExitStack) -> Any:
     inventory = bi.open_inventory(url)
     stack.callback(inventory.close)
     inventory.acquire_batch(JOB, META_TABLE, batch_count=PER_BATCH).succeeded()
-    with connect_postgres(url, autocommit=True) as connection:
-        for statement in (_HISTORY % sizes).split(";"):
-            connection.execute(statement)
-        connection.execute("VACUUM ANALYZE")
+    write_history(url, batches=batches, width=PER_BATCH)
     for _ in range(8):
         inventory.acquire_batch(JOB, META_TABLE, batch_count=PER_BATCH, heartbeat=False)
     inventory.acquire_batch(JOB, META_TABLE, batch_count=PER_BATCH, heartbeat=False).failed("boom")

@@ -24,7 +24,7 @@ from benchmarks.databases import (
 from benchmarks.timing import Sample, alternate, timed
 from spark_batchintory.testing.servers import fresh_database, mariadb_server, postgres_server
 
-__all__ = ["BARE_FINISH", "FINISH", "databases", "finish_times"]
+__all__ = ["BARE_FINISH", "FINISH", "databases", "finish_times", "finish_times_at"]
 
 FINISH, BARE_FINISH = "succeeded()", "bare UPDATE + COMMIT"
 JOB, META_TABLE = "finish", "assets"
@@ -90,7 +90,10 @@ def _finish(session: OurSession, finish: Callable[[Any], object]) -> float:
     return seconds * 1e3
 
 
-def _measure(url: str, rounds: int) -> dict[str, Sample]:
+def finish_times_at(url: str, rounds: int) -> dict[str, Sample]:
+    """
+    Milliseconds of one finish in this empty database, by way.
+    """
     make_meta_table(url, META_TABLE, 2 * (rounds + WARM_UP) * ITEMS)
     with ExitStack() as stack:
         session, bare = OurSession(url, META_TABLE), _Bare(url)
@@ -105,4 +108,4 @@ def finish_times(rounds: int) -> dict[str, dict[str, Sample]]:
     Milliseconds of one finish, by database and way.
     """
     with databases() as urls:
-        return {kind: _measure(url, rounds) for kind, url in urls.items()}
+        return {kind: finish_times_at(url, rounds) for kind, url in urls.items()}

@@ -8,27 +8,26 @@ from collections.abc import Callable
 
 from benchmarks import delta_rs_times, delta_times, spark_planning, statement_cost
 from benchmarks.acquire_time import ANCESTOR, acquire_times
-from benchmarks.answering import STATUS_OF, answer_times
 from benchmarks.app_ids import CHECKPOINT, PLAIN, app_id_times
 from benchmarks.claim_rate import BARE, PROCESSES, Rates, claim_rates
 from benchmarks.contenders import OURS, library_is_there
 from benchmarks.crowd import CROWD, FEW, crowd_rates
 from benchmarks.databases import SQLITE_JOURNAL, SQLITE_SYNCHRONOUS
-from benchmarks.delta_answering import delta_status_times
 from benchmarks.effort import Effort
 from benchmarks.finish_time import BARE_FINISH, FINISH, finish_times
 from benchmarks.history import EMPTY, FULL, history_times
 from benchmarks.loading_parts import frames, loading, loading_connect, streams
 from benchmarks.looking import BURST, DENSE, FILTERED, ITEMS, KEPT, OPEN_GAPS, STEPS, UNLOOKED, looking_times
-from benchmarks.overview_times import COVERAGE, REPORT, overview_times
+from benchmarks.overview_parts import answers, overview
 from benchmarks.peers_parts import queue, running_sum
 from benchmarks.report import Line, Section, Target
 from benchmarks.rescue_time import CLAIM, RESCUE, SIZES, rescue_times
+from benchmarks.scaling_parts import SCALING_PARTS
 from benchmarks.scan_time import AGAIN, FIRST, scan_times
 from benchmarks.startup import BASE, STATUS, import_breakdown, import_times, status_times
 from benchmarks.timing import Sample
 
-__all__ = ["EXTRA_PARTS", "PARTS"]
+__all__ = ["EXTRA_PARTS", "GROUPS", "PARTS"]
 
 FLOOR = "floor"
 
@@ -321,20 +320,6 @@ def planning_in_spark(effort: Effort) -> Section:
     return Section("Planning among pending rows of a Delta meta table, Spark on two cores", lines, notes)
 
 
-def overview(effort: Effort) -> Section:
-    """
-    Coverage and a report of a job with many batches.
-    """
-    times, size = overview_times(batches=effort.overview_batches, rounds=effort.overviews)
-    lines = [Line(what, kind, sample, "s") for (what, kind), sample in times.items()]
-    notes = [
-        f"{effort.overview_batches:,} batches of ten items in one job; one in fifty failed or is dead, one in twenty "
-        "has a late item in its middle.",
-        f"The page has {size:.2f} MB. The aims: {COVERAGE} in 2 s, a {REPORT} in 5 s and 3 MB.",
-    ]
-    return Section("Coverage and report of a job with many batches", lines, notes)
-
-
 def discovery(effort: Effort) -> Section:
     """
     A folder that is scanned into a meta table.
@@ -351,34 +336,6 @@ def discovery(effort: Effort) -> Section:
 
 def _within(seconds: float) -> Target:
     return Target(f"{seconds:g} s", 1.0)
-
-
-def answers(effort: Effort) -> Section:
-    """
-    `status` and `trace` of a job with a short and with a long history.
-    """
-    times = answer_times(effort.histories, effort.answers)
-    short = effort.histories[0]
-    lines = [
-        Line(
-            f"{batches:,} batches",
-            name,
-            sample,
-            "ms",
-            None if batches == short else times[name, short],
-            None if batches == short else Target(f"{short:,} batches", 2.0),
-        )
-        for (name, batches), sample in times.items()
-    ]
-    lines += [
-        Line(f"delta+rs, {batches:,} batches", "spark-batchintory status --json", sample, "ms")
-        for batches, sample in delta_status_times(effort.delta_histories, effort.answers).items()
-    ]
-    notes = [
-        f"Aims: {STATUS_OF} under 150 ms, traces under 50 ms; the meta table has an index on the item. The last ones "
-        "are whole processes, of which starting Python takes the most.",
-    ]
-    return Section("Looking at a job, PostgreSQL and delta-rs", lines, notes)
 
 
 PARTS: dict[str, Callable[[Effort], Section]] = {
@@ -409,4 +366,9 @@ EXTRA_PARTS: dict[str, Callable[[Effort], Section]] = {
     "loading-connect": loading_connect,
     "imports": imports,
     "statements": statements,
+}
+# Several parts by one name.
+GROUPS: dict[str, list[str]] = {
+    "peers": ["peers-queue", "peers-planning"],
+    "scaling": list(SCALING_PARTS),
 }

@@ -1,5 +1,5 @@
 """
-The tables: on the terminal as the parts finish, and in docs/performance.md.
+The tables: on the terminal as the parts finish, in docs/performance.md, and between the prose of docs/scaling.md.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from benchmarks.timing import Sample
 
-__all__ = ["Line", "Section", "Target", "document", "renewed", "table"]
+__all__ = ["Line", "Section", "Target", "document", "marks", "placed", "renewed", "table"]
 
 _HEAD = ("what", "contender", "median", "middle half", "n", "ratio", "target")
 _INTRODUCTION = """\
@@ -98,8 +98,14 @@ class Section:
         """
         The section in Markdown that is also readable as it stands.
         """
+        return f"## {self.title}\n\n{self.body()}"
+
+    def body(self) -> str:
+        """
+        The same without its heading.
+        """
         notes = "".join(f"\n- {note}" for note in self.notes)
-        return f"## {self.title}\n\n{table(_HEAD, [line.cells() for line in self.lines])}\n{notes}\n"
+        return f"{table(_HEAD, [line.cells() for line in self.lines])}\n{notes}\n"
 
 
 def _figure(value: float) -> str:
@@ -136,3 +142,28 @@ def renewed(page: str, sections: Sequence[Section], when: str) -> str:
         text = section.text().removeprefix("## ").rstrip("\n")
         texts[section.title] = f"{text}\n- Measured by itself, {when}.\n"
     return "\n## ".join([head, *texts.values()]).rstrip("\n") + "\n"
+
+
+def marks(name: str) -> tuple[str, str]:
+    """
+    The lines between which a page of prose has the table of a part.
+    """
+    return f"<!-- measured: {name} -->", f"<!-- end: {name} -->"
+
+
+def placed(page: str, name: str, section: Section, machine: Mapping[str, str]) -> str:
+    """
+    A page of prose with this section in place of what was between the marks of its part.
+
+    Raises
+    ------
+    ValueError
+        The page has no such marks.
+    """
+    begin, end = marks(name)
+    before, found, rest = page.partition(f"{begin}\n")
+    _, closed, after = rest.partition(f"\n{end}")
+    if not found or not closed:
+        raise ValueError(f"the page has no lines {begin!r} and {end!r} for the figures of {name!r}")
+    facts = f"- Measured {machine['date']} on {machine['machine']}; {machine['databases']}."
+    return f"{before}{begin}\n\n{section.title}:\n\n{section.body().rstrip()}\n{facts}\n\n{end}{after}"
