@@ -3,7 +3,7 @@
 .DELETE_ON_ERROR:
 .NOTPARALLEL:
 .PHONY: help demo demo-delta test test-connect lanes lane-3.5 lane-4.0 lane-4.1 lane-4.2 lane-databricks-connect \
-    lane-python lane-s3 lane-azure check format docs dist bench soak mutants pins clean
+    lane-python lane-s3 lane-azure check format docs dist bench bench-guard soak mutants pins clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -67,11 +67,14 @@ dist: $(VENV)/.dist ## sdist and wheel in dist/, each tried in an empty environm
 	@$(BIN)/python -m twine check --strict dist/*
 	@.ci/check-dist $(DIST_ARGS)
 
-bench: $(VENV)/.dev ## the measurements of docs/performance.md
+bench: $(VENV)/.dev ## the measurements of docs/performance.md and docs/scaling.md
 	@.ci/find-mariadb
 	@.ci/find-pybatchintory >/dev/null
 	@.ci/find-procrastinate >/dev/null
 	@$(WITH_JAVA) $(BIN)/python -m benchmarks
+
+bench-guard: $(VENV)/.dev ## a minute of ratios that a change must not break
+	@$(BIN)/python -m benchmarks --guard
 
 soak: $(VENV)/.dev ## kill and stop workers on 100,000 items, then reconcile; SOAK_ARGS="--database sqlite --seed 7"
 	@.ci/find-mariadb

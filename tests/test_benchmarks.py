@@ -1,0 +1,104 @@
+"""
+What holds the benchmarks up: the guard sees an index that is gone, and figures come into a page by their part alone.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from benchmarks import guard, scale_history
+from benchmarks.parts import GROUPS, PARTS
+from benchmarks.report import Line, Section, Target, marks, placed
+from benchmarks.scaling_parts import SCALING_PARTS
+from benchmarks.timing import Sample
+
+SCALING = Path(__file__).parents[1] / "docs" / "scaling.md"
+MACHINE = {"date": "2026-01-02 03:04 UTC", "machine": "a machine", "databases": "a database"}
+
+
+def line(ratio, *, at_least=False):
+    """
+    A check whose ratio is this one, and whose limit is 2.
+    """
+    return Line("acquire", "ours", Sample((ratio,)), "ms", Sample((1.0,)), Target("theirs", 2.0, at_least))
+
+
+@pytest.mark.parametrize(
+    ("lines", "code"), [([line(1.9)], 0), ([line(1.9), line(2.1)], 1), ([line(1, at_least=True)], 1)]
+)
+def test_the_guard_ends_with_1_where_a_limit_is_broken(capsys, lines, code):
+    """
+    CI stops at one broken limit, whichever it is, and the line that broke it is named.
+    """
+    assert guard.judged(lines) == code
+    assert ("BROKEN: acquire" in capsys.readouterr().out) == (code == 1)
+
+
+@pytest.mark.parametrize("is_dropped", [False, True])
+def test_the_guard_sees_an_index_that_is_gone(tmp_path, monkeypatch, is_dropped):
+    """
+    P6: an acquire that reads the whole history breaks a limit of the guard, however generous; an honest one does not.
+    """
+
+    def history(url, **sizes):
+        written(url, **sizes)
+        if is_dropped:
+            with sqlite3.connect(url.removeprefix("sqlite:///")) as connection:
+                connection.execute("DROP INDEX inventory_unfinished")
+            connection.close()
+
+    written = scale_history.write_history
+    monkeypatch.setattr(scale_history, "write_history", history)
+    urls = {batches: f"sqlite:///{tmp_path / f'{batches}.db'}" for batches in (guard.SHORT, guard.LONG)}
+
+    acquire, _ = guard.history_checks("SQLite", urls)
+
+    assert acquire.missed == is_dropped, f"ratio {acquire.ratio:.2f}"
+
+
+def test_figures_come_between_the_marks_of_their_part():
+    """
+    A page of prose keeps all of its words, also those of other parts; measuring twice leaves the last figures only.
+    """
+    begin, end = marks("rows")
+    other = "\n".join(marks("history"))
+    page = f"# Scaling\n\nProse.\n\n{begin}\n\nNot measured yet.\n\n{end}\n\nMore.\n\n{other}\n"
+
+    once = placed(page, "rows", Section("Rows", [line(1.5)], ["a note"]), MACHINE)
+    twice = placed(once, "rows", Section("Rows", [line(1.7)]), MACHINE)
+
+    assert once.startswith(f"# Scaling\n\nProse.\n\n{begin}\n\nRows:\n\n| what ")
+    assert "1.50" in once
+    assert once.endswith(f"\n\n{end}\n\nMore.\n\n{other}\n")
+    assert ("1.50" in twice, "a note" in twice, "1.70" in twice, "Not measured" in twice) == (False, False, True, False)
+
+
+def test_a_page_without_the_marks_of_a_part_is_refused():
+    """
+    Figures that have no place are an error that names the lines they want, and never lost at the end of a page.
+    """
+    with pytest.raises(ValueError, match="measured: rows"):
+        placed("# Scaling\n", "rows", Section("Rows", [line(1.5)]), MACHINE)
+
+
+def test_every_part_of_scaling_has_its_place_in_the_page():
+    """
+    `python -m benchmarks scaling --into-page` finds a place for each table, and no place waits for a part that is gone.
+    """
+    found = re.findall(r"^<!-- (?:measured|end): (\S+) -->$", SCALING.read_text("utf-8"), re.MULTILINE)
+
+    assert found == [name for name in SCALING_PARTS for _ in range(2)]
+    assert set(GROUPS["scaling"]) | set(GROUPS["peers"]) <= set(PARTS) | set(SCALING_PARTS)
+
+
+def test_no_figure_of_ours_is_typed_into_the_page():
+    """
+    Outside the marks there is no time or rate that was measured: the words `ms` and `/s` stand after no number.
+    """
+    prose = re.sub(r"<!-- measured: (\S+) -->.*?<!-- end: \1 -->", "", SCALING.read_text("utf-8"), flags=re.DOTALL)
+
+    assert not re.findall(r"\d\s?(?:ms|µs|/s|MB|GB)\b", prose)
