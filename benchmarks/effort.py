@@ -56,7 +56,7 @@ class Effort:
     scale_acquires: int = 60
     scale_histories: tuple[int, ...] = (1_000, 1_000_000)
     scale_crowds: tuple[int, ...] = (1, 64, 200)
-    scale_claims: int = 4000
+    scale_claims: int = 2000
     scale_storms: int = 2
     scale_items: tuple[int, ...] = (10_000, 100_000, 1_000_000)
 

@@ -7,9 +7,8 @@ Looked at while a storm runs: how busy the machine's cores are, and in which sta
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -70,26 +69,41 @@ def _cores() -> tuple[int, int]:
     return sum(ticks) - ticks[3] - ticks[4], sum(ticks)
 
 
-@contextmanager
-def _watching(server: str, url: str, watched: Watched) -> Iterator[None]:
-    over = threading.Event()
-    name = url.rsplit("/", 1)[1].partition("?")[0]
+class _Watch:
+    """
+    Looks at the server and at the machine as long as it is entered; a process of the storm may not be up yet.
+    """
 
-    def look() -> None:
-        with connect_postgres(server, autocommit=True) as connection:
-            while not over.wait(LOOK_SECONDS):
-                watched.waits.update(dict(connection.execute(_SESSIONS, (name,)).fetchall()))
+    def __init__(self, server: str, url: str) -> None:
+        self._server, self._name = server, url.rsplit("/", 1)[1].partition("?")[0]
+        self._over = threading.Event()
+        self._looks: list[tuple[float, tuple[int, int], dict[str, int]]] = []
+        self._thread = threading.Thread(target=self._look)
 
-    thread = threading.Thread(target=look)
-    thread.start()
-    worked, passed = _cores()
-    try:
-        yield
-    finally:
-        over.set()
-        thread.join()
-    now_worked, now_passed = _cores()
-    watched.busy.append((now_worked - worked) / max(1, now_passed - passed))
+    def _look(self) -> None:
+        with connect_postgres(self._server, autocommit=True) as connection:
+            while not self._over.wait(LOOK_SECONDS):
+                sessions = dict(connection.execute(_SESSIONS, (self._name,)).fetchall())
+                self._looks.append((time.monotonic(), _cores(), sessions))
+
+    def __enter__(self) -> _Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+    def add_to(self, watched: Watched, began: float, finished: float) -> None:
+        """
+        Keep what was seen between two moments, while all processes claimed.
+        """
+        looks = [look for look in self._looks if began <= look[0] <= finished]
+        for _, _, sessions in looks:
+            watched.waits.update(sessions)
+        if len(looks) > 1:
+            worked, passed = (looks[-1][1][part] - looks[0][1][part] for part in (0, 1))
+            watched.busy.append(worked / max(1, passed))
 
 
 def worker_rates(*, crowds: tuple[int, ...], claims: int, rounds: int) -> WorkerRates:
@@ -103,9 +117,11 @@ def worker_rates(*, crowds: tuple[int, ...], claims: int, rounds: int) -> Worker
 
         def rate(processes: int, jobs: int) -> float:
             arena = arenas[jobs]
-            with _watching(server, arena.urls[OURS], watched[processes, jobs]):
+            with _Watch(server, arena.urls[OURS]) as watch:
                 runs = arena.storm(OURS, processes=processes, warm_up=WARM_UP)
-            return claims / (max(run.finished for run in runs) - min(run.began for run in runs))
+            began, finished = min(run.began for run in runs), max(run.finished for run in runs)
+            watch.add_to(watched[processes, jobs], began, finished)
+            return claims / (finished - began)
 
         turns = {kind: partial(rate, *kind) for kind in kinds}
         return WorkerRates(alternate(turns, rounds, warm_up=0), watched)

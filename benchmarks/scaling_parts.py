@@ -82,7 +82,7 @@ def _load_note(effort: Effort) -> str:
 
 
 def _limit_note(what: str, watched: scale_workers.Watched) -> str:
-    busy = sum(watched.busy) / len(watched.busy)
+    busy = sum(watched.busy) / max(1, len(watched.busy))
     waits = ", ".join(f"{wait} {watched.share(wait):.0%}" for wait in _WAITS)
     return f"{what}: the cores were {busy:.0%} busy; what sessions of the server waited for: {waits}."
 
