@@ -9,6 +9,7 @@ its last job was finished, and how many it had.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import time
@@ -54,6 +55,7 @@ async def _work(queue: str, warm_up: str) -> None:
 
 
 if __name__ == "__main__":
+    logging.getLogger("procrastinate").setLevel(logging.ERROR)  # it warns of an App in the main module, which is meant
     verb, *arguments = sys.argv[1:]
     if verb == "defer":
         asyncio.run(_defer(arguments[0], int(arguments[1])))
