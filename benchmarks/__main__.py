@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from benchmarks.chart import drawn
 from benchmarks.effort import Effort
 from benchmarks.guard import guard
 from benchmarks.machine import describe, load
@@ -18,7 +19,7 @@ from benchmarks.report import Section, document, placed, renewed
 from benchmarks.scaling_parts import SCALING_PARTS
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE, SCALING_PAGE = DOCS / "performance.md", DOCS / "scaling.md"
+PAGE, SCALING_PAGE, CHART = DOCS / "performance.md", DOCS / "scaling.md", DOCS / "performance.svg"
 _ALL = PARTS | SCALING_PARTS | EXTRA_PARTS
 
 
@@ -62,7 +63,13 @@ def _into_page(name: str, section: Section, machine: dict[str, str]) -> None:
         SCALING_PAGE.write_text(placed(text, name, section, machine), encoding="utf-8")
     else:
         text = PAGE.read_text(encoding="utf-8")
-        PAGE.write_text(renewed(text, [section], machine["date"]), encoding="utf-8")
+        _write(PAGE, renewed(text, [section], machine["date"]))
+
+
+def _write(page: Path, text: str) -> None:
+    page.write_text(text, encoding="utf-8")
+    if page == PAGE:
+        CHART.write_text(drawn(text), encoding="utf-8")
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -84,7 +91,7 @@ def main(given: Sequence[str] | None = None) -> int:
     page = arguments.output or (PAGE if everything else None)
     if page is not None:
         fast = [section for name, section in sections.items() if name not in SCALING_PARTS]
-        page.write_text(document(machine | {"load after": load()}, fast), encoding="utf-8")
+        _write(page, document(machine | {"load after": load()}, fast))
         print(f"written: {page}")
     missed = [line for section in sections.values() for line in section.lines if line.missed]
     print(f"targets missed: {len(missed)}")

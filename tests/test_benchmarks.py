@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from benchmarks import guard, scale_history
+from benchmarks.chart import drawn, marks_of
 from benchmarks.parts import GROUPS, PARTS
 from benchmarks.report import Line, Section, Target, marks, placed
 from benchmarks.scaling_parts import SCALING_PARTS
 from benchmarks.timing import Sample
 
-SCALING = Path(__file__).parents[1] / "docs" / "scaling.md"
+DOCS = Path(__file__).parents[1] / "docs"
+SCALING = DOCS / "scaling.md"
 MACHINE = {"date": "2026-01-02 03:04 UTC", "machine": "a machine", "databases": "a database"}
 
 
@@ -102,3 +104,15 @@ def test_no_figure_of_ours_is_typed_into_the_page():
     prose = re.sub(r"<!-- measured: (\S+) -->.*?<!-- end: \1 -->", "", SCALING.read_text("utf-8"), flags=re.DOTALL)
 
     assert not re.findall(r"\d\s?(?:ms|µs|/s|MB|GB)\b", prose)
+
+
+def test_the_chart_is_of_the_page():
+    """
+    Documentation: docs/performance.svg shows every target that docs/performance.md has, missed ones as missed.
+    """
+    page = (DOCS / "performance.md").read_text("utf-8")
+    shown = marks_of(page)
+
+    assert (DOCS / "performance.svg").read_text("utf-8") == drawn(page)
+    assert [mark.is_met for mark in shown] == [one == "met" for one in re.findall(r": (met|MISSED) +\|$", page, re.M)]
+    assert [mark for mark in shown if mark.is_met != (mark.share <= 1) and abs(mark.share - 1) > 0.01] == []
