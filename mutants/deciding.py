@@ -30,6 +30,18 @@ PINS = [
         (f"{SERVING}TestRetry::test_a_failed_batch_comes_back_with_the_same_items",),
     ),
     Mutant(
+        "rows-that-came-into-holes",
+        "P4: where a span is read whole, rows that came between the pinned uids since are left out",
+        (
+            Edit(
+                "backends/sql_meta.py",
+                "        if values and len(values) <= values[-1] - values[0]:",
+                "        if not values:",
+            ),
+        ),
+        ("tests/backends/test_sql_meta.py::TestSqlMeta::test_large_pinned_sets",),
+    ),
+    Mutant(
         "what-is-pinned-is-written",
         "P4: nothing but the course of a batch is ever written again",
         (
