@@ -179,7 +179,7 @@ def _release(package: str) -> tuple[int, ...]:
 
 
 def _spark_settings(folder: Path) -> dict[str, str]:
-    # No compiled code: for the few rows of a test compiling costs more than running. Notebooks and demo do compile.
+    # No compiled code: for the few rows of a test compiling costs more than running. The demo does compile.
     # What Java compiles of Spark itself it compiles once, without the second time that takes most of a short test.
     java = {"user.timezone": "UTC", "java.io.tmpdir": folder, "derby.system.home": folder}
     return {

@@ -26,6 +26,13 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 # Without folders to look for kernels in, "python3" is the Python of this run, and not one the user has installed.
 OWN_KERNEL = Config({"KernelSpecManager": {"kernel_dirs": []}})
 
+HURRIED = {
+    "spark.driver.extraJavaOptions": COMPILED_ONCE,
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
+"""As in the session of the other tests: for a few rows compiling costs more than running. The demo does compile."""
+
 each_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
 
@@ -251,12 +258,12 @@ class NotebookRun:
 @pytest.fixture(scope="module")
 def notebook_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NotebookRun]:
     """
-    Execution in an empty folder, with no settings, profile or startup file of the user's; Java compiles in a hurry.
+    Execution in an empty folder, with no settings, profile or startup file of the user's; little is compiled.
     """
     folder = tmp_path_factory.mktemp("notebooks")
     confs = folder / "confs"
     confs.mkdir()
-    (confs / "spark-defaults.conf").write_text(f"spark.driver.extraJavaOptions {COMPILED_ONCE}\n")
+    (confs / "spark-defaults.conf").write_text("".join(f"{name} {value}\n" for name, value in HURRIED.items()))
     with pytest.MonkeyPatch.context() as patch:
         for name in [name for name in os.environ if name.startswith(("SPARK_BATCHINTORY_", "PYBATCHINTORY_"))]:
             patch.delenv(name)
