@@ -27,7 +27,9 @@ WARM_UP = 3  # the first run writes the compiled modules
 
 
 def _environment(**more: str) -> dict[str, str]:
-    return {**os.environ, "PYTHONPATH": str(_ROOT), **more}
+    # A package that was installed comes compiled; here the first run must be allowed to leave that behind.
+    kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    return {**kept, "PYTHONPATH": str(_ROOT), **more}
 
 
 def _import(modules: str) -> float:

@@ -43,7 +43,7 @@ class Pace:
 
 
 QUICK = Pace((0.7, 1.0, 1.5, 2.0, 3.0), 0.0, 90.0, (30, 100))
-STEADY = Pace((6.0, 8.0, 10.0), 5.0, 240.0, (120, 400))
+STEADY = Pace((6.0, 8.0, 10.0), 5.0, 240.0, (300, 1000))
 """For Delta, where claim, beat and end are a commit each, and a worker's clock may be 5 s from the storage's."""
 
 
