@@ -193,13 +193,13 @@ def _load() -> None:
     Import now, once for all of them, what the first use of each database would; nothing stays open.
     """
     import psycopg  # noqa: F401  # these only to have them loaded
-    import pymysql  # noqa: F401
+    import pymysql  # noqa: F401  # likewise
     import sqlalchemy as sa
-    import tenacity  # noqa: F401
+    import tenacity  # noqa: F401  # likewise
 
     from spark_batchintory import open_inventory
 
-    from . import doomed  # noqa: F401
+    from . import doomed  # noqa: F401  # likewise
 
     for url in ("postgresql+psycopg://nobody@/nowhere", "mysql+pymysql://nobody@nowhere/nothing"):
         sa.create_engine(url)

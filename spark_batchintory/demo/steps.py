@@ -129,7 +129,7 @@ class Demo:
         """
         reader = self.spark.read.schema(SCHEMA).options(header=True, nullValue="NA", mode="FAILFAST")
         # Type checkers do not see what importing the package adds to pyspark; bi.reader(spark) is the typed twin.
-        flights: DataFrame = reader.batchintory(batch, format="csv")  # type: ignore[attr-defined]
+        flights: DataFrame = reader.batchintory(batch, format="csv")  # type: ignore[attr-defined]  # patched in
         return flights
 
     def _equal(self, job: str, source: Totals) -> bool:
