@@ -179,6 +179,7 @@ class BareSession:
     def _claim_next(self, cursor: Any, key: tuple[str, str], count: int | None) -> BareBatch | None:
         job, frontier, number = self._locked_job(cursor, key)
         if cursor.execute(self._waking, (job,)).fetchone() is not None:
+            # What the bare protocol leaves out: no round lasts as long as a lease.
             raise NotImplementedError("a lease ran out during the benchmark")
         items = cursor.execute(self._page, (_BEFORE_ALL if frontier is None else frontier, count)).fetchall()
         if not items:

@@ -43,13 +43,13 @@ class Control:
         """
         Have the tables made or checked, once.
         """
-        raise NotImplementedError  # by `opened.Inventory`, as the next
+        raise NotImplementedError  # `opened.Inventory` has it
 
     def _plain_call(self, job: str, table: MetaTable) -> Call:
         """
         The call that says nothing but what it is about.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # `opened.Inventory` has it
 
     def _stored(self, reason: str | None) -> str | None:
         """

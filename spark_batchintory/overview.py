@@ -47,7 +47,7 @@ class Overview:
         """
         Have the tables made or checked, once.
         """
-        raise NotImplementedError
+        raise NotImplementedError  # `opened.Inventory` has it
 
     def publications(self, batch: Batch) -> list[Published]:
         """

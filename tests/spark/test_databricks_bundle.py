@@ -24,7 +24,7 @@ from spark_batchintory.settings import Settings
 BUNDLE = Path(__file__).parents[2] / "examples" / "databricks_bundle"
 TARGETS = ("serverless", "classic")
 KEYS = {"tasks": "task_key", "job_clusters": "job_cluster_key", "environments": "environment_key"}
-FILES = 4
+FILES = 6
 
 pytestmark = pytest.mark.timeout(900)  # some thirty commits of Delta each, which a busy machine makes in five seconds
 
@@ -210,7 +210,7 @@ def workspace(delta, tmp_path):
     delta.sql(f"CREATE SCHEMA {place}")
     for number in range(FILES):
         land(tmp_path, number)
-    slots = json.dumps([1, 2])
+    slots = json.dumps([1, 2, 3])
     yield Workspace(delta, place=place, volume=str(tmp_path / "volume"), min_age="0", batch_bytes="200", slots=slots)
     delta.sql(f"DROP SCHEMA {place} CASCADE")
 
@@ -240,7 +240,7 @@ def inventory_of(workspace: Workspace) -> Any:
 
 def test_slots_share_the_files(workspace):
     """
-    P2, P5: two slots at once load each file once, and the report finds nothing open and nothing wrong.
+    P2, P5: three slots at once load each file once, and the report finds nothing open and nothing wrong.
     """
     answers = workspace.run()
     assert answers["scan"] == {"registered": FILES}
@@ -251,7 +251,7 @@ def test_slots_share_the_files(workspace):
         batches = inventory.batches("load")
         assert {row.status.value for row in batches} == {"succeeded"}
         assert sum(row.job_result_item["rows"] for row in batches) == FILES
-        assert all(re.fullmatch(r"run 1, slot [12]", row.job_identifier) for row in batches)
+        assert all(re.fullmatch(r"run 1, slot [123]", row.job_identifier) for row in batches)
 
 
 def test_a_task_that_failed_is_repaired(workspace, tmp_path):
@@ -259,6 +259,7 @@ def test_a_task_that_failed_is_repaired(workspace, tmp_path):
     docs/databricks.md: the slot whose batch failed is red, the others have done the rest; a repair runs the red one
     again, and nothing is loaded twice.
     """
+    workspace.parameters["slots"] = "[1, 2]"
     lost = tmp_path / "volume" / "day=1" / "3.json"
     workspace.notebook(workspace.tasks["scan"])
     kept = lost.read_text()
@@ -293,6 +294,7 @@ def test_a_task_that_is_cancelled(workspace, monkeypatch, moment):
         return real(batch, *args, **kwargs)
 
     monkeypatch.setattr(bi.Batch, moment, interrupt)
+    workspace.parameters["slots"] = "[1, 2]"
     workspace.notebook(workspace.tasks["scan"])
     answers = workspace._task(workspace.tasks["load"])
     assert sorted(type(answer).__name__ for answer in answers) == ["KeyboardInterrupt", "dict"]
