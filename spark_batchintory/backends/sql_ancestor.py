@@ -59,11 +59,9 @@ class SqlAncestor:
         """
         All rows; see the port.
         """
-        try:
-            with self._database.engine.connect() as connection:
-                return self._rows(connection)
-        except sa.exc.SQLAlchemyError as error:
-            raise self._database.ours(error, f"reading pybatchintory's table {self._name!r}") from error
+        doing = f"reading pybatchintory's table {self._name!r}"
+        with self._database.telling(doing), self._database.engine.connect() as connection:
+            return self._rows(connection)
 
     def replace(self, seen: Sequence[AncestorRow], jobs: Sequence[TakenOver]) -> None:
         """
@@ -71,14 +69,12 @@ class SqlAncestor:
         """
         for taken in jobs:
             check_names(taken.job.key)
-        try:
+        with self._database.telling(f"taking over pybatchintory's table {self._name!r}"):
             self._database.prefer_readers()
             with self._database.alone(f"batchintory {self._name}", is_long=True) as connection:
                 self._take_over(connection, seen, [row for taken in jobs for row in taken.batches])
                 self._write_logs(connection, jobs)
                 begin(connection, self._tables, self._database)
-        except sa.exc.SQLAlchemyError as error:
-            raise self._database.ours(error, f"taking over pybatchintory's table {self._name!r}") from error
 
     def _rows(self, connection: sa.Connection) -> list[AncestorRow]:
         table = self._table

@@ -20,7 +20,7 @@ from ..connections import Connection
 from ..errors import BatchintoryError, CommitUnknown, ConfigurationError
 from ..masking import mask
 from . import sql_sessions, sql_silence
-from .sql_errors import is_disconnect, translated
+from .sql_errors import is_disconnect, is_drivers, translated
 from .sql_running import Transaction
 
 T = TypeVar("T")
@@ -150,7 +150,9 @@ class Database:
             if cursor is not None:
                 with suppress(Exception):
                     cursor.close()
-            raise self.ours(error, doing) from error
+            if (ours := self.ours(error, doing)) is error:
+                raise
+            raise ours from error
 
     @contextmanager
     def taking_long(self, transaction: Transaction) -> Iterator[Transaction]:
@@ -208,7 +210,7 @@ class Database:
     def _is_drivers(self, error: Exception) -> bool:
         if isinstance(error, BatchintoryError):
             return True
-        return self._engine is not None and isinstance(error, self.dialect.loaded_dbapi.Error | sa.exc.SQLAlchemyError)
+        return self._engine is not None and is_drivers(error, self.dialect)
 
     def _commit(self, fairy: Any, doing: str) -> None:
         try:
@@ -283,6 +285,18 @@ class Database:
         finally:
             self._limit_silence(line, sql_silence.REPLY_WAIT)
 
+    @contextmanager
+    def telling(self, doing: str) -> Iterator[None]:
+        """
+        Whatever SQLAlchemy does by itself, with our errors instead of the driver's.
+        """
+        try:
+            yield
+        except Exception as error:  # of any class: `ours` knows which are the driver's
+            if (ours := self.ours(error, doing)) is error:
+                raise
+            raise ours from error
+
     def ours(self, error: BaseException, doing: str) -> BaseException:
         """
         The error to raise instead of a driver's; errors that are no driver's stay as they are.
@@ -293,7 +307,7 @@ class Database:
             return ConfigurationError(
                 f"{doing}: half a surrogate pair ({error.object[:40]!r}) is no text to a database"
             )
-        if isinstance(error, self.dialect.loaded_dbapi.Error | sa.exc.SQLAlchemyError):
+        if is_drivers(error, self.dialect):
             return translated(error, self.dialect, doing, self.connection.secrets)
         return error
 

@@ -1,7 +1,7 @@
 """
 What an error of a driver means for the caller.
 
-Decided by error codes; SQLite on Python 3.10 has none, there it is the text.
+Decided by error codes; where an error has none, as all of SQLite on Python 3.10, by its words.
 """
 
 from __future__ import annotations
@@ -53,6 +53,9 @@ _POOLED: dict[str, frozenset[Any]] = {"postgresql": frozenset({"26000", "42P05"}
 _SQLITE_TEXTS = {
     "no such": 1,
     "syntax error": 1,
+    "wrong type": 1,
+    "null character": 1,
+    "one statement": 1,
     "locked": 5,
     "readonly": 8,
     "unable to open": 14,
@@ -88,6 +91,21 @@ def translated(error: Exception, dialect: sa.Dialect, doing: str, secrets: Seque
             f"{text}; the database does not understand this: check table, columns and meta_filter"
         )
     return BatchintoryError(text)
+
+
+def is_drivers(error: Exception, dialect: sa.Dialect) -> bool:
+    """
+    Whether the driver says so, or SQLAlchemy of it.
+
+    SQLite on Python 3.10 tells of a text that it cannot run in a warning, and of a null character, as psycopg2 does, in
+    an error of Python's.
+    """
+    dbapi = dialect.loaded_dbapi
+    return isinstance(error, dbapi.Error | dbapi.Warning | sa.exc.SQLAlchemyError) or _is_null_character(error)
+
+
+def _is_null_character(error: Exception) -> bool:
+    return isinstance(error, ValueError) and any(word in str(error) for word in ("null character", "NUL (0x00)"))
 
 
 def is_disconnect(error: Exception, dialect: sa.Dialect) -> bool:
@@ -156,6 +174,6 @@ def _code(error: Exception) -> Any:
         code = getattr(error, attribute, None)
         if code is not None:
             return code
-    if type(error).__module__.startswith("sqlite3"):
+    if type(error).__module__.startswith("sqlite3") or _is_null_character(error):
         return next((code for text, code in _SQLITE_TEXTS.items() if text in str(error)), None)
     return first if isinstance(first, int) else None

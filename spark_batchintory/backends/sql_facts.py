@@ -108,14 +108,12 @@ def meta_facts(database: Database, place: Any, uid: str, item: str, obstacle: st
     The facts of the table or view `place`, with these columns.
     """
     inspector = _inspector(database)
-    try:
+    with database.telling(f"looking at meta table {place.name!r}"):
         is_view = place.name in inspector.get_view_names(schema=place.schema)
         if is_view:
             return MetaFacts("view", obstacle=obstacle)
         primary = inspector.get_pk_constraint(place.name, schema=place.schema)["constrained_columns"]
         found = [index for index in inspector.get_indexes(place.name, schema=place.schema) if not _is_partial(index)]
-    except sa.exc.SQLAlchemyError as error:
-        raise database.ours(error, f"looking at meta table {place.name!r}") from error
     led = {columns[0] for columns in [primary, *(index["column_names"] for index in found)] if columns}
     unique = [primary, *(index["column_names"] for index in found if index["unique"])]
     make = {column: _create_index(database, place, column) for column in (uid, item)}
@@ -140,17 +138,13 @@ def _spelled(table: sa.Table) -> str:
 
 
 def _inspector(database: Database) -> Any:
-    try:
+    with database.telling("looking at the tables"):
         return sa.inspect(database.engine)
-    except sa.exc.SQLAlchemyError as error:
-        raise database.ours(error, "looking at the tables") from error
 
 
 def _is_there(database: Database, table: sa.Table) -> bool:
-    try:
+    with database.telling(f"looking for table {table.name!r}"):
         return bool(_inspector(database).has_table(table.name, schema=table.schema))
-    except sa.exc.SQLAlchemyError as error:
-        raise database.ours(error, f"looking for table {table.name!r}") from error
 
 
 def _is_foreign(database: Database, tables: Tables) -> bool:

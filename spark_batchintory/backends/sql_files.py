@@ -149,18 +149,14 @@ class SqlFileTable:
         return None
 
     def _asked(self, look: Callable[[], T]) -> T:
-        try:
+        with self._database.telling(self._doing("looking at")):
             return look()
-        except (sa.exc.SQLAlchemyError, UnicodeEncodeError) as error:
-            raise self._database.ours(error, self._doing("looking at")) from error
 
     @contextmanager
     def _alone(self, doing: str) -> Iterator[sa.Connection]:
-        try:
-            with self._database.alone(f"batchintory {digest_of(self._name)}") as connection:
-                yield connection
-        except (sa.exc.SQLAlchemyError, UnicodeEncodeError) as error:
-            raise self._database.ours(error, self._doing(doing)) from error
+        turn = f"batchintory {digest_of(self._name)}"
+        with self._database.telling(self._doing(doing)), self._database.alone(turn) as connection:
+            yield connection
 
     def _doing(self, what: str) -> str:
         return f"{what} table {self._name!r}"

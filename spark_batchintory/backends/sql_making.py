@@ -36,11 +36,8 @@ class Making:
         about = self._about()
         if about is not None:
             return Standing(about[0], SCHEMA_VERSION)
-        try:
-            with self._database.engine.connect() as connection:
-                return Standing(None, SCHEMA_VERSION, self.ancestor.is_there(connection))
-        except sa.exc.SQLAlchemyError as error:
-            raise self._database.ours(error, "opening the inventory") from error
+        with self._database.telling("opening the inventory"), self._database.engine.connect() as connection:
+            return Standing(None, SCHEMA_VERSION, self.ancestor.is_there(connection))
 
     def prepared(self) -> str:
         """
@@ -78,25 +75,20 @@ class Making:
 
     def _about(self) -> tuple[int, str] | None:
         about = self._tables.about
-        try:
-            with self._database.engine.connect() as connection:
-                if not sa.inspect(connection).has_table(about.name, schema=about.schema):
-                    return None
-                row = connection.execute(sa.select(about.c.schema_version, about.c.uuid)).first()
-        except sa.exc.SQLAlchemyError as error:
-            raise self._database.ours(error, "opening the inventory") from error
+        with self._database.telling("opening the inventory"), self._database.engine.connect() as connection:
+            if not sa.inspect(connection).has_table(about.name, schema=about.schema):
+                return None
+            row = connection.execute(sa.select(about.c.schema_version, about.c.uuid)).first()
         return None if row is None else (row.schema_version, row.uuid)
 
     def _upgrade(self) -> None:
         doing = f"upgrading the tables of inventory {self._name!r} to version {SCHEMA_VERSION}"
-        try:
-            with self._database.alone(f"batchintory {self._name}", is_long=True) as connection:
-                upgrade(connection, self._tables)
-        except sa.exc.SQLAlchemyError as error:
-            raise self._database.ours(error, doing) from error
+        turn = f"batchintory {self._name}"
+        with self._database.telling(doing), self._database.alone(turn, is_long=True) as connection:
+            upgrade(connection, self._tables)
 
     def _create(self) -> None:
-        try:
+        with self._database.telling(f"making the tables of inventory {self._name!r}"):
             self._database.prefer_readers()
             with self._database.alone(f"batchintory {self._name}") as connection:
                 self._refuse_foreign_table(connection)
@@ -104,8 +96,6 @@ class Making:
                 if connection.execute(sa.select(self._tables.about.c.id)).first() is None:
                     self._refuse_lost_identity(connection)
                     begin(connection, self._tables, self._database)
-        except sa.exc.SQLAlchemyError as error:
-            raise self._database.ours(error, f"making the tables of inventory {self._name!r}") from error
 
     def _refuse_lost_identity(self, connection: sa.Connection) -> None:
         """

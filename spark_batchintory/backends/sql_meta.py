@@ -268,12 +268,10 @@ class SqlMeta:
     def _checked(self, table: MetaTable) -> Any:
         with self.database.reading(f"looking at meta table {table.name!r}"):
             pass  # makes the engine, and says in our words if it cannot connect
-        try:
+        with self.database.telling(f"looking at meta table {table.name!r}"):
             inspector = sa.inspect(self.database.engine)
             schema, name = self._found(inspector, table)
             columns = {column["name"]: column for column in inspector.get_columns(name, schema=schema)}
-        except (sa.exc.SQLAlchemyError, UnicodeEncodeError) as error:
-            raise self.database.ours(error, f"looking at meta table {table.name!r}") from error
         for role, wanted in table.cols.as_dict().items():
             if wanted is not None and wanted not in columns:
                 raise ConfigurationError(
@@ -334,10 +332,8 @@ class SqlMeta:
         place = self._place(table)
 
         def look() -> Any:
-            try:
+            with self.database.telling(f"looking at meta table {table.name!r}"):
                 return sa.inspect(self.database.engine).get_columns(place.name, schema=place.schema)
-            except sa.exc.SQLAlchemyError as error:
-                raise self.database.ours(error, f"looking at meta table {table.name!r}") from error
 
         return any(
             column["name"] == table.cols.weight and isinstance(column["type"], _WHOLE_NUMBERS)
