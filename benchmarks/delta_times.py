@@ -9,6 +9,7 @@ whose commits take milliseconds, and read by Spark as any other.
 from __future__ import annotations
 
 import itertools
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ HOW = {"batch_count": 10, "heartbeat": False, "meta_table_cols": META_COLS}
 """How a batch is acquired here."""
 
 _KEPT = "delta.deletedFileRetentionDuration"
+_DAY = 24 * 60 * 60
 _META = "SELECT id, concat('/landing/', id, '.json') AS item, 1L AS weight FROM range(1, 1000000)"
 
 
@@ -115,7 +117,8 @@ def write_history(path: Path, commits: int) -> None:
     """
     So many commits of the job's past: claims and ends in turn, through delta-rs.
 
-    They are as if more than an hour old: the table knows no more of the files that they deleted.
+    They are as if a day old: the table knows no more of the files that they deleted, and its log begins with its last
+    checkpoint, as each hundredth commit of delta-rs and each tenth of Spark leaves it.
     """
     import deltalake
 
@@ -132,6 +135,10 @@ def write_history(path: Path, commits: int) -> None:
     for how_long in ("interval 0 seconds", kept):
         deltalake.DeltaTable(path).alter.set_table_properties({_KEPT: how_long})
         deltalake.DeltaTable(path).create_checkpoint()
+    yesterday = time.time() - _DAY
+    for commit in (path / "_delta_log").iterdir():
+        os.utime(commit, times=(yesterday, yesterday))
+    deltalake.DeltaTable(path).cleanup_metadata()
 
 
 def measure(*, commits: int, rounds: int) -> dict[tuple[str, str], Sample]:

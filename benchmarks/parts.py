@@ -207,7 +207,7 @@ def delta(effort: Effort) -> Section:
         lines.append(Line(what, bare, base, "ms"))
         lines.append(Line(f"{what}, {new}", OURS, times[what, new], "ms", base, Target(bare, bound)))
         lines.append(Line(f"{what}, {full}", OURS, times[what, full], "ms", times[what, new], Target(new, 1.3)))
-    note = f"The long history: {effort.delta_commits:,} commits of the same job, more than an hour ago."
+    note = f"The long history: {effort.delta_commits:,} commits of the same job, a day ago."
     return Section("Acquire and end a batch on a Delta inventory, through Spark", lines, [note])
 
 
@@ -240,9 +240,7 @@ def delta_rs(effort: Effort) -> Section:
         lines.append(Line(f"{what}, {new}", OURS, ours, "ms", base, Target(bare, 3.0)))
         lines.append(Line(f"{what}, {new}", spark, times[what, spark], "ms", ours, Target(OURS, 15, at_least=True)))
         lines.append(Line(f"{what}, {full}", OURS, times[what, full], "ms", ours, Target(new, 1.5)))
-    note = (
-        f"The long history: {effort.delta_commits:,} commits of the same job, more than an hour ago; Spark's came last."
-    )
+    note = f"The long history: {effort.delta_commits:,} commits of the same job, a day ago; Spark's came last."
     return Section("Acquire and end a batch on a Delta inventory, through delta-rs", lines, [note])
 
 

@@ -290,6 +290,7 @@ _WHY = {
     "delta.isolationlevel": "under another one two workers can win the same batch",
     "delta.enabledeletionvectors": "with them the guards of turns were not tried",
     "delta.dataskippingstatscolumns": "without it look-ups open more files than they need",
+    "delta.logretentionduration": "every commit lists the log since, on a local disk: claims become slower",
     "delta.deletedfileretentionduration": "every commit reads the names of files deleted since: claims become slower",
 }
 

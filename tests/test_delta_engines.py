@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -96,6 +97,38 @@ def test_a_table_that_stays_open_sees_what_others_commit_even_when_their_log_is_
         assert not (Path(table.table_uri) / "_delta_log" / f"{3:020}.json").exists()
 
         assert inventory.acquire_batch("daily", "files").uids == [8, 9]
+
+
+def test_commits_of_an_hour_ago_leave_the_log_and_no_record_is_lost(place, tmp_path):
+    """
+    Speed: a claim does not become slower with a log that grows, and P8: what is gone from it is still told.
+    """
+    log = tmp_path / "inventory" / "_delta_log"
+    with bi.open_inventory(**place) as inventory, bi.open_inventory(**place) as another:
+        first = inventory.acquire_batch("daily", "files", batch_count=1)
+        another.acquire_batch("daily", "files", batch_count=1).succeeded()
+        deltalake.DeltaTable(log.parent).alter.set_table_properties({"delta.checkpointInterval": "3"})
+        two_hours_ago = time.time() - 7200
+        for commit in log.iterdir():
+            os.utime(commit, times=(two_hours_ago, two_hours_ago))
+        inventory.acquire_batch("daily", "files", batch_count=1).succeeded()
+        inventory.acquire_batch("daily", "files", batch_count=1).succeeded()
+        assert not (log / f"{0:020}.json").exists()
+        assert another.acquire_batch("daily", "files", batch_count=1).uids == [5]
+        first.succeeded()
+        told = inventory.batches("daily").to_dicts()
+    assert [row["status"] for row in told] == ["succeeded"] * 4 + ["running"]
+
+
+@pytest.mark.parametrize("name", ["inventory", "inventory_beat"])
+def test_both_tables_keep_a_short_log(place, tmp_path, name):
+    """
+    Speed: beats are commits too.
+    """
+    with bi.open_inventory(**place) as inventory:
+        inventory.acquire_batch("daily", "files", batch_count=4)
+    kept = deltalake.DeltaTable(tmp_path / name).metadata().configuration["delta.logRetentionDuration"]
+    assert kept == "interval 1 hours"
 
 
 def test_compacting_that_met_another_writer_goes_again(place, monkeypatch):

@@ -38,6 +38,7 @@ from .delta_table import (
     ENGINE_PROPERTY,
     FORGOTTEN_AFTER,
     SETTLED,
+    SHORT_LOG,
     Replacement,
     TokenUsed,
     Told,
@@ -274,6 +275,7 @@ class RsDeltaTable:
                 f"{self.location}_beat",
                 pa.Table.from_pylist([row], schema=schema),
                 mode="append",
+                configuration=SHORT_LOG,  # of a table that this makes
                 storage_options=self._storage,
             )
         except deltalake.exceptions.DeltaError as error:

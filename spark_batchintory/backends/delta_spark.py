@@ -31,6 +31,7 @@ from .delta_table import (
     ENGINE_PROPERTY,
     FORGOTTEN_AFTER,
     SETTLED,
+    SHORT_LOG,
     TokenUsed,
     Told,
     TurnWrite,
@@ -138,10 +139,7 @@ class SparkDeltaTable:
         properties = properties_of(ENGINE, str(uuid.uuid4()))
         columns, partitions = _TYPED, ", ".join(PARTITIONED_BY)
         records = f"CREATE TABLE IF NOT EXISTS {self._name} ({columns}) USING delta PARTITIONED BY ({partitions})"
-        statements = (
-            f"{records} TBLPROPERTIES ({_spelled(properties)})",
-            f"CREATE TABLE IF NOT EXISTS {self._beats} ({_BEATS}) USING delta",
-        )
+        statements = (f"{records} TBLPROPERTIES ({_spelled(properties)})", self._making_beats())
         create(self.session, statements, f"making the inventory {self.location!r}")
 
     def rows(self, where: Where, **how: Any) -> list[Record]:
@@ -228,9 +226,12 @@ class SparkDeltaTable:
 
     def _add_beat(self, row: Sequence[Any], doing: str) -> None:
         if not self._has_beats:
-            self._run(f"CREATE TABLE IF NOT EXISTS {self._beats} ({_BEATS}) USING delta", doing)
+            self._run(self._making_beats(), doing)
             self._has_beats = True
         self._run(f"INSERT INTO {self._beats} VALUES ({literals(row)})", doing)
+
+    def _making_beats(self) -> str:
+        return f"CREATE TABLE IF NOT EXISTS {self._beats} ({_BEATS}) USING delta TBLPROPERTIES ({_spelled(SHORT_LOG)})"
 
     def storage_time(self) -> datetime:
         """
@@ -257,14 +258,14 @@ class SparkDeltaTable:
         """
         Forget old beats, and delete files that no version of the last 7 days needs; see the port.
         """
-        # The hours are said, since the table's own hour is too short for files that somebody has yet to commit.
+        # The hours are said, since the tables' own hour is too short for files that somebody has yet to commit.
         statements = [f"VACUUM {self._name} RETAIN {_KEPT_HOURS} HOURS"]
         if self._properties(self._beats) is not None:
             over = f"until < {literal(now - FORGOTTEN_AFTER)}"
             statements += [
                 f"DELETE FROM {self._beats} WHERE {over}",
                 f"OPTIMIZE {self._beats}",
-                f"VACUUM {self._beats}",
+                f"VACUUM {self._beats} RETAIN {_KEPT_HOURS} HOURS",
             ]
         with listing_tasks(self.session, _VACUUM_TASKS):
             for statement in statements:

@@ -47,11 +47,17 @@ ENGINE_PROPERTY = "batchintory.engine"
 ENGINES = {"spark": "delta:", "delta-rs": "delta+rs:"}
 """Who may write it, and how a connection says so."""
 
+SHORT_LOG = {
+    "delta.deletedFileRetentionDuration": "interval 1 hours",  # every commit reads the names of files deleted since
+    "delta.logRetentionDuration": "interval 1 hours",  # and lists the log, on a local disk all of it
+}
+"""Properties of both tables. The log may not be kept for less than deleted files are."""
+
 _PROPERTIES = {
     "delta.isolationLevel": "Serializable",
     "delta.enableDeletionVectors": "false",
     "delta.dataSkippingStatsColumns": ",".join(SKIPPED_BY),
-    "delta.deletedFileRetentionDuration": "interval 1 hours",  # every commit reads the names of files deleted since
+    **SHORT_LOG,
 }
 
 CLOCK = "clock"

@@ -15,7 +15,7 @@ from spark_batchintory.backends import delta_inventory, delta_rows, spark_errors
 from spark_batchintory.backends.delta_inventory import DeltaInventory
 from spark_batchintory.backends.delta_spark import SparkDeltaTable
 from spark_batchintory.backends.delta_table import Where
-from spark_batchintory.testing.clock import SteppedClock
+from spark_batchintory.testing.clock import NOON, SteppedClock
 
 ROWS = "SELECT id AS uid, concat('/landing/', id, '.json') AS item, id % 7 AS weight FROM range(1, 31)"
 
@@ -235,6 +235,27 @@ def test_an_older_version_is_upgraded(delta, tmp_path):
     delta.sql(stored % 41)
     with pytest.raises(ConfigurationError, match=rf"version 41.*version {newest}\b.*upgrade"):
         opened().prepare()
+
+
+@pytest.mark.parametrize("name", ["by path", "in the catalog"])
+def test_tables_of_before_the_log_was_short_go_on(delta, tmp_path, name):
+    """
+    Behaviour: both tables are made with a short log, for speed; those that lack the property work as they did.
+    """
+    place = str(tmp_path / "inventory") if name == "by path" else "default.inventory_of_before"
+    made, kept = SparkDeltaTable(place, lambda: delta), "delta.logRetentionDuration"
+    identity = made.prepare()
+    try:
+        for table in (made._name, made._beats):
+            assert delta.sql(f"SHOW TBLPROPERTIES {table} ('{kept}')").first().value == "interval 1 hours"
+            delta.sql(f"ALTER TABLE {table} UNSET TBLPROPERTIES ('{kept}')")
+        opened = SparkDeltaTable(place, lambda: delta)
+        assert opened.prepare() == identity
+        opened.beat("key", 1, "token", NOON)
+        assert opened.beats(["token"]) == {"token": NOON}
+    finally:
+        for table in (made._name, made._beats):
+            delta.sql(f"DROP TABLE IF EXISTS {table}")
 
 
 def test_a_folder_of_other_files_is_refused(delta, tmp_path):
