@@ -27,6 +27,7 @@ from ..uids import HIGHEST, LOWEST, first_after
 from ..weights import total_weight
 from . import delta_rows
 from .delta_clock import CheckedClock, Clock, allowed_skew
+from .delta_counts import counted
 from .delta_rows import ATTEMPT, BATCHES, CLOSED_GAP, FINISHED, JOB, OPEN_BATCH, OPEN_GAP
 from .delta_table import DeltaTable, Term, Where, check_engine, checked_engine, facts_of, standing_of
 from .delta_turns import Turns
@@ -297,7 +298,7 @@ class DeltaInventory:
         if job_key is None:
             return JobCounts(batches={})
         weights = [row.batch_weight for row in self._batches(Where(job_key, (OPEN_BATCH,)))]
-        return delta_rows.counted(self._table.tallies(job_key), total_weight(weights))
+        return counted(self._table.tallies(job_key), total_weight(weights))
 
     def done_items(self, job_id: int) -> int:
         """

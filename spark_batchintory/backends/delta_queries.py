@@ -58,7 +58,7 @@ def select_standing(table: str, job_key: str, now: datetime, limit: int, literal
 
 def select_tallies(table: str, job_key: str, literal: Literal) -> str:
     """
-    The batches of a job counted, by what `delta_rows.Tally` tells apart.
+    The batches of a job counted, by what `delta_counts.Tally` tells apart.
     """
     alike = "status, kind, superseded_by IS NOT NULL"
     return (

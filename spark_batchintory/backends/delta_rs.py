@@ -27,8 +27,9 @@ from ..errors import (
 )
 from ..retrying import persistently
 from .delta_clock import EPOCH
+from .delta_counts import Tally
 from .delta_queries import select_beats, select_records, select_standing, select_tallies
-from .delta_rows import COLUMNS, JOB, OPEN_BATCH, PARTITIONED_BY, Record, Tally
+from .delta_rows import COLUMNS, JOB, OPEN_BATCH, PARTITIONED_BY, Record
 from .delta_rs_arrow import TABLE, arrow_schema, delta_schema, records, selected
 from .delta_rs_text import literal
 from .delta_table import (

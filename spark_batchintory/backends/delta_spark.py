@@ -23,9 +23,10 @@ from ..errors import ClaimConflict, CommitUnknown, ConfigurationError, Inventory
 from ..listing import listing_tasks
 from . import spark_errors
 from .delta_clock import EPOCH
+from .delta_counts import Tally
 from .delta_merge import merge_of
 from .delta_queries import select_beats, select_records, select_standing, select_tallies
-from .delta_rows import COLUMNS, JOB, PARTITIONED_BY, Record, Tally
+from .delta_rows import COLUMNS, JOB, PARTITIONED_BY, Record
 from .delta_table import (
     CLOCK,
     ENGINE_PROPERTY,

@@ -17,6 +17,7 @@ from ..errors import ClaimConflict, ConfigurationError
 from ..facts import StoreFacts
 from ..inventory import Standing
 from ..lifecycle import CHANGING, OPEN
+from .delta_counts import Tally
 from .delta_rows import (
     ACT,
     ATTEMPT,
@@ -29,7 +30,6 @@ from .delta_rows import (
     SCHEMA_VERSION,
     SKIPPED_BY,
     Record,
-    Tally,
 )
 
 Term = tuple[str, str, Any]
