@@ -138,8 +138,16 @@ class PlannedBatch:
     def __repr__(self) -> str:
         # Short: a whole backlog may be planned as one batch, and notebooks show what a cell ends with.
         aside = ", set aside" if self.set_aside else ""
-        uids = f"uids {self.batch_id_start}–{self.batch_id_end}, " if self.items else ""
-        return f"<PlannedBatch: {uids}{len(self.items)} items, weight {self.weight}{aside}>"
+        held = extent(self.batch_id_start, self.batch_id_end, len(self.items)) if self.items else "0 items"
+        return f"<PlannedBatch: {held}, weight {self.weight}{aside}>"
+
+
+def extent(first: int, last: int, count: int) -> str:
+    """
+    From which uid to which, and how many items: ``uids 5–9, 3 items``, ``uid 7, 1 item``.
+    """
+    uids = f"uid {first}" if first == last else f"uids {first}–{last}"
+    return f"{uids}, {count} item{'' if count == 1 else 's'}"
 
 
 def digest(items: Sequence[Item]) -> str:

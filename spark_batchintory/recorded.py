@@ -12,7 +12,7 @@ from datetime import datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from .batch import BatchRow, Item
+from .batch import BatchRow, Item, extent
 from .weights import ExactWeight, Weight
 
 if TYPE_CHECKING:
@@ -266,9 +266,10 @@ class RecordedBatch:
         return ""
 
     def __repr__(self) -> str:
+        held = extent(self._row.batch_id_start, self._row.batch_id_end, self.count)
         return (
-            f"<Batch {self.id} of job {self.job!r}: uids {self._row.batch_id_start}–{self._row.batch_id_end}, "
-            f"{self.count} items, weight {self.weight}, attempt {self.attempt}, {self.status}>"
+            f"<Batch {self.id} of job {self.job!r}: {held}, "
+            f"weight {self.weight}, attempt {self.attempt}, {self.status}>"
         )
 
     def _repr_html_(self) -> str:

@@ -281,4 +281,5 @@ def test_a_planned_batch_says_what_it_holds() -> None:
     assert [item.item for item in batch] == ["a", "b", "c"]
     # In one line, whatever it holds: a notebook shows it where a cell ends with one.
     assert repr(batch) == "<PlannedBatch: uids -3–9, 3 items, weight 6>"
+    assert repr(PlannedBatch(batch.items[:1])) == "<PlannedBatch: uid -3, 1 item, weight 1>"
     assert repr(PlannedBatch([])) == "<PlannedBatch: 0 items, weight 0>"
