@@ -7,10 +7,15 @@ from __future__ import annotations
 import base64
 import pickle
 import random
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from spark_batchintory import open_inventory
+from spark_batchintory.backends import sql_sessions
+from spark_batchintory.backends.sql_engine import Database
+from spark_batchintory.connections import parse_connection
 
 from .promises import Record, assert_sound
 from .stage import Stage
@@ -101,3 +106,22 @@ def test_a_pickled_batch_on_an_executor(young, stage):
     assert stage.everything() == before
     batch.succeeded()
     assert_sound(stage, "daily")
+
+
+def test_threads_that_come_first_have_one_engine(tmp_path, monkeypatch):
+    """
+    API: threads may share an inventory from its first use on; an engine that nobody closes would keep its connections.
+    """
+    made, at_once = sql_sessions.made, threading.Barrier(2)
+
+    def making(*args, **options):
+        at_once.wait(timeout=60)
+        return made(*args, **options)
+
+    monkeypatch.setattr(sql_sessions, "made", making)
+    database = Database(parse_connection(f"sqlite:///{tmp_path / 'test.db'}"))
+    with ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda _: database.engine, range(2))
+    database.close()
+
+    assert one is other

@@ -51,6 +51,7 @@ class Database:
         self.isolation_level = isolation_level
         self._debug = debug
         self._engine: sa.Engine | None = None
+        self._first: dict[str, sa.Engine] = {}
         self._limit_silence: sql_silence.Limit = sql_silence.no_limit
         self._process = os.getpid()
 
@@ -58,9 +59,11 @@ class Database:
     def engine(self) -> sa.Engine:
         """
         The engine; made on first use, and anew in a forked child, which must not share its parent's sockets.
+
+        Of threads that come first at once all get the same, without a lock that a fork could leave locked.
         """
         if self._engine is None:
-            self._engine = self.connection.engine or self._made()
+            self._engine = self._first.setdefault("engine", self.connection.engine or self._made())
             self._process = os.getpid()
         elif self._process != os.getpid():
             self._engine.dispose(close=False)
@@ -136,6 +139,7 @@ class Database:
         if self._engine is not None and self.connection.engine is None:
             self._engine.dispose(close=self._process == os.getpid())
             self._engine = None
+            self._first.clear()
 
     @contextmanager
     def _undoing(self, fairy: Any, doing: str) -> Iterator[Transaction]:
