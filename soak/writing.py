@@ -25,6 +25,9 @@ from soak.terms import TABLE
 BACKLOG = 800
 """Uids above the frontier at which a writer waits for the workers."""
 
+_LOOK = 0.25
+"""Seconds between two looks at the frontier: each opens a Delta table anew, which soon kept a core from the workers."""
+
 _HELD = 6
 _LONG = 30.0
 
@@ -50,7 +53,8 @@ class Writer:
         self.dice = random.Random(seed)
         self.name = seed.replace(" ", "-")
         self.held: list[Held] = []
-        self.rows = self.rolled_back = self.head = self.made = 0
+        self.rows = self.rolled_back = self.head = self.made = self.frontier = 0
+        self._look_at = 0.0
         self._is_serial = place.meta_behind.startswith("sqlite")
         own = {"isolation_level": "AUTOCOMMIT", "connect_args": {"timeout": 0}} if self._is_serial else {}
         self._meta = sa.create_engine(place.meta_behind, poolclass=NullPool, hide_parameters=True, **own)
@@ -73,8 +77,11 @@ class Writer:
         journal.note("wrote", rows=self.rows, rolled_back=self.rolled_back)
 
     def _frontier(self) -> int:
-        found = self._inventory("SELECT MAX(frontier) FROM inventory_job")
-        return int(found[0][0] or 0)
+        if time.monotonic() >= self._look_at:
+            found = self._inventory("SELECT MAX(frontier) FROM inventory_job")
+            self.frontier = int(found[0][0] or 0)
+            self._look_at = time.monotonic() + _LOOK
+        return self.frontier
 
     def _is_ripe(self, one: Held, frontier: int) -> bool:
         """
