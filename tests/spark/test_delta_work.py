@@ -249,6 +249,7 @@ def test_tables_of_before_the_log_was_short_go_on(delta, tmp_path, name):
         for table in (made._name, made._beats):
             assert delta.sql(f"SHOW TBLPROPERTIES {table} ('{kept}')").first().value == "interval 1 hours"
             delta.sql(f"ALTER TABLE {table} UNSET TBLPROPERTIES ('{kept}')")
+        delta.sql(f"ALTER TABLE {made._beats} UNSET TBLPROPERTIES ('delta.deletedFileRetentionDuration')")
         opened = SparkDeltaTable(place, lambda: delta)
         assert opened.prepare() == identity
         opened.beat("key", 1, "token", NOON)
