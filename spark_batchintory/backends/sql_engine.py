@@ -144,19 +144,18 @@ class Database:
     @contextmanager
     def _undoing(self, fairy: Any, doing: str) -> Iterator[Transaction]:
         cursor = None
-        try:
-            cursor = fairy.cursor()
-            sql_sessions.limit(fairy, cursor)
-            yield Transaction(self, cursor, self._debug)
-        except BaseException as error:  # an interrupt too must leave no transaction open
-            self._undo(fairy, error)
-            # An error that somebody keeps has this frame, and a cursor that is open keeps a SQLite file open.
-            if cursor is not None:
-                with suppress(Exception):
-                    cursor.close()
-            if (ours := self.ours(error, doing)) is error:
+        with self.telling(doing):
+            try:
+                cursor = fairy.cursor()
+                sql_sessions.limit(fairy, cursor)
+                yield Transaction(self, cursor, self._debug)
+            except BaseException as error:  # an interrupt too must leave no transaction open
+                self._undo(fairy, error)
+                # An error that somebody keeps has this frame, and a cursor that is open keeps a SQLite file open.
+                if cursor is not None:
+                    with suppress(Exception):
+                        cursor.close()
                 raise
-            raise ours from error
 
     @contextmanager
     def taking_long(self, transaction: Transaction) -> Iterator[Transaction]:
