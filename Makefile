@@ -46,13 +46,14 @@ lane-s3 lane-azure: lane-%: ## the reader on S3 (moto), on Azure (Azurite)
 lane-3.5 lane-4.0 lane-4.1 lane-4.2: lane-%:
 	@.ci/lane-spark $* $(PYTEST_ARGS)
 
-check: $(VENV)/.dev ## linters, formatting, types, direction of imports, docstrings
+check: $(VENV)/.dev ## linters, formatting, types, direction of imports, docstrings, and that no mutant is stale
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	@PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports
 	@find spark_batchintory -name '*.py' -exec $(BIN)/numpydoc lint {} +
+	@$(BIN)/python -m mutants --list >/dev/null
 
 format: $(VENV)/.dev ## what the linters can mend themselves
 	$(BIN)/ruff check --fix

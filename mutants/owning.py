@@ -171,8 +171,8 @@ LOCKS = [
         (
             Edit(
                 ENGINE,
-                "            self._undo(fairy, error)\n            # An error that somebody keeps",
-                "            fairy.commit()\n            # An error that somebody keeps",
+                "                self._undo(fairy, error)\n                # An error that somebody keeps",
+                "                fairy.commit()\n                # An error that somebody keeps",
             ),
         ),
         (f"{CONTRACT}test_a_stale_change_takes_the_whole_step_with_it",),
