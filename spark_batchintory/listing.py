@@ -47,22 +47,22 @@ _held: WeakKeyDictionary[SparkSession, dict[str, _Held]] = WeakKeyDictionary()
 
 
 @contextmanager
-def bounded_listing(session: SparkSession, paths: Sequence[str]) -> Iterator[None]:
+def bounded_listing(session: SparkSession, paths: Sequence[str]) -> Iterator[bool]:
     """
-    Keep Spark from starting one task per path to list many of them.
+    Keep Spark from starting one task per path to list many of them; yields whether it is kept from that.
 
     A local disk is listed by the driver alone. Elsewhere a call takes tens of milliseconds, so that some tasks share
     the work: one for 50 paths, at least 16.
     """
     if len(paths) <= FEW:
-        yield
+        yield True
         return
     if all(path.startswith("file:/") for path in paths):
         key, value = f"{_DISCOVERY}threshold", 10**9
     else:
         key, value = f"{_DISCOVERY}parallelism", min(max(len(paths) // 50, 16), 1000)
-    with _holding(session, key, value):
-        yield
+    with _holding(session, key, value) as is_held:
+        yield is_held
 
 
 @contextmanager
@@ -75,23 +75,13 @@ def listing_tasks(session: SparkSession, tasks: int) -> Iterator[None]:
 
 
 @contextmanager
-def _holding(session: SparkSession, key: str, value: int) -> Iterator[None]:
+def _holding(session: SparkSession, key: str, value: int) -> Iterator[bool]:
     is_held = _hold(session, key, value)
     try:
-        yield
+        yield is_held
     finally:
         if is_held:
             _let_go(session, key)
-
-
-def can_bound(session: SparkSession) -> bool:
-    """
-    Whether the session lets us set what bounds its listing; asked by setting it for a moment.
-    """
-    key = f"{_DISCOVERY}parallelism"
-    if is_held := _hold(session, key, 1000):
-        _let_go(session, key)
-    return is_held
 
 
 def _hold(session: SparkSession, key: str, value: int) -> bool:

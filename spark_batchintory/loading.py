@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, get_args
 from . import gateway
 from .errors import ConfigurationError, ItemError
 from .file_keys import KEY, with_key
-from .listing import FEW, bounded_listing, can_bound, is_served, keep_listing, lists_each_time
+from .listing import FEW, bounded_listing, is_served, keep_listing, lists_each_time
 from .paths import (
     SkippedFile,
     Source,
@@ -157,12 +157,13 @@ def load_files(
     _check("missing_files", missing_files, OnTrouble)
     _check("unreadable", unreadable, OnTrouble)
     _check("listing", listing, Listing)
-    load = _Load(reader.format(format), session_of(reader), format, title, unreadable)
+    is_here = hasattr(reader, "_jreader")  # py4j reaches no other machine; asked once, as Connect raises to say no
+    load = _Load(reader.format(format), session_of(reader), format, title, unreadable, is_here)
     found = load.locate(items, root)
     found, hidden = load.sift(found, load.hidden(found), unreadable, "unreadable")
     found, absent = load.sift(found, load.absent_here(found), missing_files, "missing")
-    how = load.folders if listing == "folders" else load.quickest
-    with bounded_listing(load.session, [source.path for source in found]):
+    with bounded_listing(load.session, [source.path for source in found]) as is_bounded:
+        how = load.folders if listing == "folders" else load.each if is_bounded else load.quickest
         loaded = load.kept(how(found, missing_files), for_good=listing == "once")
     if len(loaded.files or ()) > _MANY_TASKS:
         _log.info(
@@ -184,6 +185,8 @@ class _TooMuchElse(Exception):
 class _Load:
     """
     One call of `load_files`: the reader with its format set, its session, its batch, and what becomes of bad names.
+
+    `is_here` is whether Spark's driver looks at the disk of this machine.
     """
 
     reader: DataFrameReader
@@ -191,6 +194,7 @@ class _Load:
     format: str
     title: str
     unreadable: OnTrouble
+    is_here: bool
 
     def locate(self, items: Iterable[Item], root: str | None) -> list[Source]:
         found = sources(items, root)
@@ -225,7 +229,7 @@ class _Load:
 
     def quickest(self, found: Sequence[Source], missing_files: OnTrouble) -> LoadedFiles:
         """
-        Load by name, or by folder where nothing keeps Spark from a task for each of many files.
+        Load by folder, as nothing keeps Spark from a task for each of many files; by name where that is no quicker.
         """
         if self._is_slow_by_name(found):
             try:
@@ -298,8 +302,7 @@ class _Load:
             self._is_of_files
             and options is not None
             and not any(name.lower() == "basepath" for name in options)
-            and len(found) > FEW >= len({shown_in(source.path) for source in found})
-            and not can_bound(self.session)
+            and len({shown_in(source.path) for source in found}) <= FEW
         )
 
     @property
@@ -308,10 +311,9 @@ class _Load:
 
     def _on_disk(self, source: Source) -> str | None:
         """
-        Where to look for it in this machine, if that is where Spark's driver looks: py4j reaches no other.
+        Where to look for it in this machine, if that is where Spark's driver looks.
         """
-        here = source.path.startswith("file:/") and hasattr(self.reader, "_jreader")
-        return source.path.removeprefix("file:") if here else None
+        return source.path.removeprefix("file:") if self.is_here and source.path.startswith("file:/") else None
 
     def _exactly(self, found: Sequence[Source]) -> LoadedFiles:
         """

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 # A scheme counts only before a slash: "a:b.txt" is a name with a colon, as no store can be reached by "a:b.txt".
 _LOCATION = re.compile(r"(?P<prefix>(?:[A-Za-z][A-Za-z0-9+.-]*:(?=/)(?://(?!/)[^/]*)?)?)(?P<path>.*)", re.DOTALL)
+_NO_AUTHORITY = re.compile("^([A-Za-z][A-Za-z0-9+.-]*):///")
 _SPECIAL = re.compile(r"([\\*?\[\]{}])")
 _SHOWN = 20
 
@@ -119,14 +120,18 @@ def distinct(found: Sequence[Source]) -> list[Source]:
     by_path: dict[str, Source] = {}
     for source in found:
         by_path.setdefault(source.path, source)
+    free: set[str] = set()  # folders that no item names, and none above them is named
     for source in by_path.values():
         for folder in _folders_above(source.path):
+            if folder in free:
+                break
             if folder in by_path:
                 outer = by_path[folder]
                 raise ItemError(
                     f"items overlap: uid {outer.uid} ({outer.item!r}) is a folder that contains uid {source.uid} "
                     f"({source.item!r}); register the folder or what is in it, not both"
                 )
+            free.add(folder)
     return list(by_path.values())
 
 
@@ -186,7 +191,7 @@ def decoded(uri: str) -> str:
     >>> decoded("file:///data/a%20b/%5B1%5D+x.txt")
     'file:/data/a b/[1]+x.txt'
     """
-    return re.sub("^([A-Za-z][A-Za-z0-9+.-]*):///", r"\1:/", unquote(uri))
+    return _NO_AUTHORITY.sub(r"\1:/", unquote(uri))
 
 
 def owners(files: Iterable[str], found: Sequence[Source]) -> dict[str, Source]:
@@ -223,11 +228,13 @@ def files_in(files: Iterable[str], found: Sequence[Source]) -> list[str]:
     ]
 
 
-def lie_in_folders(files: Iterable[str], found: Sequence[Source]) -> bool:
+def lie_in_folders(files: Sequence[str], found: Sequence[Source]) -> bool:
     """
     Whether some of `files` belong to an item without being named by it, which shows that the item is a folder.
     """
     by_path = {source.path: source for source in found}
+    if by_path.keys() == set(files):  # as a rule, and quickly seen
+        return False
     unnamed = [file for file in files if not _named(file, by_path)]
     return bool(owners(unnamed, found))
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from spark_batchintory.listing import bounded_listing, can_bound
+from spark_batchintory.listing import bounded_listing
 
 THRESHOLD = "spark.sql.sources.parallelPartitionDiscovery.threshold"
 PARALLELISM = "spark.sql.sources.parallelPartitionDiscovery.parallelism"
@@ -117,7 +117,9 @@ def test_a_session_that_refuses_is_told():
     """
     session = Session(refuses=True, **{PARALLELISM: "7", THRESHOLD: "8"})
 
-    with bounded_listing(session, paths(40)):
+    with bounded_listing(session, paths(40)) as is_bounded:
         assert session.confs == {PARALLELISM: "7", THRESHOLD: "8"}
     assert session.confs == {PARALLELISM: "7", THRESHOLD: "8"}
-    assert (can_bound(session), can_bound(Session())) == (False, True)
+    assert not is_bounded
+    with bounded_listing(session, paths(32)) as few, bounded_listing(Session(), paths(40)) as many:
+        assert (few, many) == (True, True)
