@@ -202,7 +202,7 @@ KEYS.append(
     Mutant(
         "range-begins-at-its-first-uid",
         "P2: what must be unique is the previous end + 1, not the first uid, which a hole that fills would move",
-        (Edit("pinning.py", "range_lo=self.job.next_uid)", "range_lo=piece.batch_id_start)", 2),),
+        (Edit("pinning.py", "range_lo=self.job.next_uid", "range_lo=piece.batch_id_start", 2),),
         ("tests/test_acquiring.py::TestRanges::test_every_uid_is_handed_out_once_and_in_order",),
     )
 )

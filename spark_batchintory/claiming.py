@@ -355,6 +355,13 @@ def agreed(job: JobRow, call: Call) -> JobRow:
     elif begun and job.unstated_through is None:
         lowest = None
     unstated = job.unstated_through if call.bounds.lowest is None else None
+    if (columns, condition, lowest, unstated) == (
+        job.meta_columns,
+        job.meta_filter,
+        job.lowest_bound,
+        job.unstated_through,
+    ):
+        return job  # as a rule
     return replace(job, meta_columns=columns, meta_filter=condition, lowest_bound=lowest, unstated_through=unstated)
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 import functools
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 from . import gaps
 from .batch import BatchRow, GapRow, JobRow, Kind, PlannedBatch, Status, digest
@@ -24,6 +26,8 @@ _WHY = {
     Kind.LATE: "set aside: heavier than batch_weight, or of unusable weight (oversize='set_aside')",
     Kind.ASIDE: "set aside: below a batch_id_min that was raised above the frontier",
 }
+
+_NOBODY: Mapping[str, Any] = {"attempt": 0}
 
 
 class Pinning:
@@ -50,9 +54,9 @@ class Pinning:
         """
         The next range, claimed under `token`; attempt 0 if it is prefetched.
         """
-        row = self._row(piece, Kind.RANGE, Status.RUNNING, range_lo=self.job.next_uid)
         until = self._now + self._call.lease
-        self._tile(replace(row, attempt=attempt, token=token, worker=worker_name(), due_at=until))
+        owner = {"attempt": attempt, "token": token, "worker": worker_name(), "due_at": until}
+        self._tile(self._row(piece, Kind.RANGE, Status.RUNNING, range_lo=self.job.next_uid, owner=owner))
 
     def closed(self, piece: PlannedBatch, kind: Kind, status: Status, logging: str | None = None) -> None:
         """
@@ -100,7 +104,8 @@ class Pinning:
         The gaps that these ranges leave; counted in `job` from now on.
         """
         left = gaps.opened(self._before, self.job, self._uids, self._now)
-        self.job = replace(self.job, open_gaps=self.job.open_gaps + len(left))
+        if left:
+            self.job = replace(self.job, open_gaps=self.job.open_gaps + len(left))
         return left
 
     def _tile(self, row: BatchRow) -> None:
@@ -113,7 +118,15 @@ class Pinning:
             claim_number=self.job.claim_number + 1,
         )
 
-    def _row(self, piece: PlannedBatch, kind: Kind, status: Status, range_lo: int | None = None) -> BatchRow:
+    def _row(
+        self,
+        piece: PlannedBatch,
+        kind: Kind,
+        status: Status,
+        *,
+        range_lo: int | None = None,
+        owner: Mapping[str, Any] = _NOBODY,
+    ) -> BatchRow:
         job, uids = self.job, piece.uids
         if range_lo is not None:
             self._uids += uids
@@ -131,11 +144,11 @@ class Pinning:
             uids=uids.encode(),
             digest=digest(piece.items),
             processing_start=self._now,
-            attempt=0,
             config=self._call.config,
             claim_number=job.claim_number + 1,
             range_lo=range_lo,
             max_attempts=self._call.max_attempts,
+            **owner,
         )
 
 
