@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from benchmarks.chart import drawn
+from benchmarks import chart, growth
 from benchmarks.effort import Effort
 from benchmarks.guard import guard
 from benchmarks.machine import describe, load
@@ -19,7 +19,11 @@ from benchmarks.report import Section, document, placed, renewed
 from benchmarks.scaling_parts import SCALING_PARTS
 
 DOCS = Path(__file__).parents[1] / "docs"
-PAGE, SCALING_PAGE, CHART = DOCS / "performance.md", DOCS / "scaling.md", DOCS / "performance.svg"
+PAGE, SCALING_PAGE = DOCS / "performance.md", DOCS / "scaling.md"
+CHARTS = {
+    PAGE: {DOCS / "performance.svg": chart.drawn, DOCS / "performance-growth.svg": growth.drawn},
+    SCALING_PAGE: {DOCS / "scaling.svg": growth.drawn},
+}
 _ALL = PARTS | SCALING_PARTS | EXTRA_PARTS
 
 
@@ -60,7 +64,7 @@ def _measure(names: Sequence[str], effort: Effort) -> Iterator[tuple[str, Sectio
 def _into_page(name: str, section: Section, machine: dict[str, str]) -> None:
     if name in SCALING_PARTS:
         text = SCALING_PAGE.read_text(encoding="utf-8")
-        SCALING_PAGE.write_text(placed(text, name, section, machine), encoding="utf-8")
+        _write(SCALING_PAGE, placed(text, name, section, machine))
     else:
         text = PAGE.read_text(encoding="utf-8")
         _write(PAGE, renewed(text, [section], machine["date"]))
@@ -68,8 +72,8 @@ def _into_page(name: str, section: Section, machine: dict[str, str]) -> None:
 
 def _write(page: Path, text: str) -> None:
     page.write_text(text, encoding="utf-8")
-    if page == PAGE:
-        CHART.write_text(drawn(text), encoding="utf-8")
+    for place, drawn in CHARTS.get(page, {}).items():
+        place.write_text(drawn(text), encoding="utf-8")
 
 
 def main(given: Sequence[str] | None = None) -> int:

@@ -20,6 +20,8 @@ of them. A figure is the median of its n rounds, with the range that holds the m
 two medians. Judge the ratios: the times belong to this machine.
 
 ![Each measured ratio against its target: bars to the left of the line keep it](performance.svg)
+
+![Medians by size, for tables of three sizes or more: what costs the same at each lies flat](performance-growth.svg)
 """
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import guard, scale_history
-from benchmarks.chart import drawn, marks_of
+from benchmarks import chart, growth, guard, scale_history
+from benchmarks.__main__ import CHARTS
 from benchmarks.parts import GROUPS, PARTS
 from benchmarks.report import Line, Section, Target, marks, placed
 from benchmarks.scaling_parts import SCALING_PARTS
@@ -106,13 +106,40 @@ def test_no_figure_of_ours_is_typed_into_the_page():
     assert not re.findall(r"\d\s?(?:ms|µs|/s|MB|GB)\b", prose)
 
 
-def test_the_chart_is_of_the_page():
+@pytest.mark.parametrize("page", CHARTS, ids=lambda page: page.name)
+def test_the_charts_are_of_the_page(page):
+    """
+    Documentation: each chart shows the figures its page has now, and the page shows each chart.
+    """
+    text = page.read_text("utf-8")
+
+    for place, drawn in CHARTS[page].items():
+        assert place.read_text("utf-8") == drawn(text)
+        assert f"]({place.name})" in text
+
+
+def test_the_chart_has_every_target():
     """
     Documentation: docs/performance.svg shows every target that docs/performance.md has, missed ones as missed.
     """
     page = (DOCS / "performance.md").read_text("utf-8")
-    shown = marks_of(page)
+    shown = chart.marks_of(page)
 
-    assert (DOCS / "performance.svg").read_text("utf-8") == drawn(page)
     assert [mark.is_met for mark in shown] == [one == "met" for one in re.findall(r": (met|MISSED) +\|$", page, re.M)]
     assert [mark for mark in shown if mark.is_met != (mark.share <= 1) and abs(mark.share - 1) > 0.01] == []
+
+
+def test_a_curve_is_what_has_three_sizes():
+    """
+    Documentation: a curve has the medians of one contender at one thing by size; two sizes, or a size of 0, make none.
+    """
+    sizes = [Line(f"{size:,} rows", "ours", Sample((size / 1e3,)), "ms") for size in (10_000, 1_000, 100_000)]
+    workers = [Line("claims", f"{count} processes", Sample((9.0,)), "/s") for count in (0, 1, 64, 200)]
+    few = [Line(f"{size} files", "ours", Sample((1.0,)), "s") for size in (0, 1, 10)]
+
+    panels = growth.panels_of(Section("Growth", [*sizes, *workers, *few]).text())
+
+    assert panels == [
+        growth.Panel("Growth", "ms", (growth.Curve("ours", ((1e3, 1), (1e4, 10), (1e5, 100))),)),
+        growth.Panel("Growth", "/s", (growth.Curve("claims", ((1, 9), (64, 9), (200, 9))),)),
+    ]
