@@ -20,12 +20,11 @@ demo: $(VENV)/.demo ## the main job on a year of real flights, from landing fold
 demo-delta: $(VENV)/.demo-delta ## the same with nothing but Delta tables; fetches their jars the first time
 	@$(WITH_JAVA) $(BIN)/spark-batchintory demo --delta
 
-# Three at a time: one of them has the JVM (conftest.py), and who waits for a server or a lease leaves the cores idle.
 test: $(VENV)/.dev ## every test, on SQLite, PostgreSQL, MariaDB and Spark; README, docs and notebooks too
 	@.ci/find-mariadb
 	@.ci/find-pybatchintory >/dev/null
 	@.ci/find-program pgbouncer faketime chromium
-	@$(WITH_JAVA) $(BIN)/python -m pytest --numprocesses=3 $(PYTEST_ARGS)
+	@$(WITH_JAVA) $(BIN)/python -m pytest --numprocesses=2 $(PYTEST_ARGS)
 
 test-connect: $(VENV)/.dev ## those with Spark once more, on Spark Connect; PYTEST_ARGS="tests/spark/test_reader.py" for a part
 	@.ci/find-mariadb
