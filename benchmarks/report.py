@@ -17,7 +17,7 @@ _INTRODUCTION = """\
 
 Written by `make bench`; do not edit. The contenders of a part take turns within one run, so that a slow minute hits all
 of them. A figure is the median of its n rounds, with the range that holds the middle half of them; a ratio is one of
-two medians. Judge the ratios: the times belong to this machine.
+two medians. Judge the ratios: the times belong to this machine. Some targets are missed: [why](missed-targets.md).
 
 ![Each measured ratio against its target: bars to the left of the line keep it](performance.svg)
 
