@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import os
 import random
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -69,9 +69,8 @@ def sql_table(url, name="files"):
     """
     A table of files in a database.
     """
-    database = Database(parse_connection(url))
-    yield SqlFileTable(database, name)
-    database.close()
+    with closing(Database(parse_connection(url))) as database:
+        yield SqlFileTable(database, name)
 
 
 @pytest.fixture(params=["sqlite", "postgresql", "mariadb", "delta-rs"])
