@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
+from benchmarks.report import cells_of, number
+
 __all__ = ["Mark", "drawn", "marks_of"]
 
 _TARGET = re.compile(r"([≤≥]) ([\d.]+) × .*: (met|MISSED)")
@@ -46,10 +48,10 @@ def marks_of(page: str) -> list[Mark]:
 def _of_part(text: str) -> Iterator[Mark]:
     title = text.split("\n", 1)[0]
     for line in text.splitlines():
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        cells = cells_of(line)
         target = _TARGET.fullmatch(cells[-1])
         if target is not None:
-            ratio, bound = float(cells[-2].replace(",", "")), float(target[2])
+            ratio, bound = number(cells[-2]), float(target[2])
             share = ratio / bound if target[1] == "≤" else bound / ratio if ratio else math.inf
             yield Mark(title, f"{cells[0]}, {cells[1]}", share, target[3] == "met")
 

@@ -12,15 +12,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import cycle
+from typing import TypeAlias
 from xml.sax.saxutils import escape
 
 from benchmarks.contenders import OURS
+from benchmarks.report import cells_of, number
 
 __all__ = ["Curve", "Panel", "drawn", "panels_of"]
 
 _NUMBER = re.compile(r"\d[\d,]*")
 _MEDIAN = re.compile(r"([\d.,]+) (ms|s|/s|MB)")
 _FEWEST = 3
+_Thing: TypeAlias = tuple[str, str]
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 560, 250, 70, 210, 34, 26
 _LABEL_ROW = 13
 _OURS = "#2a7f62"
@@ -57,17 +60,13 @@ def panels_of(page: str) -> list[Panel]:
     """
     What a page has in at least three sizes, in the order of its tables.
     """
-    found: dict[tuple[str, str], dict[str, dict[float, float]]] = {}
+    found: dict[tuple[str, str], dict[_Thing, dict[float, float]]] = {}
     for title, what, contender, median in _rows(page):
         figure = _MEDIAN.fullmatch(median)
-        sized = _sized(what, contender)
-        if figure is None or sized is None:
-            continue
-        label, size = sized
-        if not size:  # lies nowhere on such an axis
-            continue
-        found.setdefault((title, figure[2]), {}).setdefault(label, {})[size] = _value(figure[1])
-    panels = [Panel(title, unit, tuple(_curves(by_label))) for (title, unit), by_label in found.items()]
+        thing, size = _sized(what, contender)
+        if figure and size:  # 0 lies nowhere on such an axis
+            found.setdefault((title, figure[2]), {}).setdefault(thing, {})[size] = number(figure[1])
+    panels = [Panel(title, unit, tuple(_curves(by_thing))) for (title, unit), by_thing in found.items()]
     return [panel for panel in panels if panel.curves]
 
 
@@ -93,34 +92,29 @@ def _rows(page: str) -> Iterator[tuple[str, str, str, str]]:
     for line in page.splitlines():
         if line.startswith("## ") or line.endswith(":"):
             title = line.removeprefix("## ").rstrip(":")
-        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        cells = cells_of(line)
         if line.startswith("| ") and len(cells) > 3:
             yield title, cells[0], cells[1], cells[2]
 
 
-def _sized(what: str, contender: str) -> tuple[str, float] | None:
+def _sized(what: str, contender: str) -> tuple[_Thing, float]:
     """
-    What a row is about without its size, and the size: the number a contender begins with, or the last one of `what`.
+    Who does what in a row, without its size, and the size: the number a contender begins with, or the last one of
+    `what`; 0 if there is none.
     """
-    if _NUMBER.match(contender):
-        return what, _value(_NUMBER.findall(contender)[0])
-    numbers = list(_NUMBER.finditer(what))
-    if not numbers:
-        return None
-    last = numbers[-1]
-    thing = f"{what[: last.start()]}…{what[last.end() :]}"
-    return f"{contender} ({thing})", _value(last[0])
+    if size := _NUMBER.match(contender):
+        return (what, ""), number(size[0])
+    *_, last = [None, *_NUMBER.finditer(what)]
+    if last is None:
+        return (contender, what), 0
+    return (contender, f"{what[: last.start()]}…{what[last.end() :]}"), number(last[0])
 
 
-def _value(text: str) -> float:
-    return float(text.replace(",", ""))
-
-
-def _curves(by_label: Mapping[str, Mapping[float, float]]) -> Iterator[Curve]:
-    large = {label: points for label, points in by_label.items() if len(points) >= _FEWEST}
-    things = {label.partition(" (")[2] for label in large}
-    for label, points in large.items():
-        yield Curve(label.partition(" (")[0] if len(things) == 1 else label, tuple(sorted(points.items())))
+def _curves(by_thing: Mapping[_Thing, Mapping[float, float]]) -> Iterator[Curve]:
+    large = {thing: points for thing, points in by_thing.items() if len(points) >= _FEWEST}
+    is_one = len({what for _, what in large}) == 1
+    for (who, what), points in large.items():
+        yield Curve(who if is_one else f"{who} ({what})", tuple(sorted(points.items())))
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from benchmarks.timing import Sample
 
-__all__ = ["Line", "Section", "Target", "document", "marks", "placed", "renewed", "table"]
+__all__ = ["Line", "Section", "Target", "cells_of", "document", "marks", "number", "placed", "renewed", "table"]
 
 _HEAD = ("what", "contender", "median", "middle half", "n", "ratio", "target")
 _INTRODUCTION = """\
@@ -126,6 +126,20 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [f"| {' | '.join(cells)} |" for cells in padded]
     lines.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join(lines)
+
+
+def cells_of(line: str) -> list[str]:
+    """
+    The cells of a row of a table; a line of prose is one cell.
+    """
+    return [cell.strip() for cell in line.strip("|").split("|")]
+
+
+def number(text: str) -> float:
+    """
+    A figure as the tables spell it.
+    """
+    return float(text.replace(",", ""))
 
 
 def document(machine: Mapping[str, str], sections: Sequence[Section]) -> str:

@@ -231,7 +231,7 @@ class _Load:
         """
         Load by folder, as nothing keeps Spark from a task for each of many files; by name where that is no quicker.
         """
-        if self._is_slow_by_name(found):
+        if self._lies_in_few_folders(found):
             try:
                 return self.folders(found, missing_files, at_most=_ROOM * len(found))
             except _TooMuchElse:
@@ -295,7 +295,7 @@ class _Load:
         keyed = keep_listing(keyed)
         return replace(loaded, frame=keyed.drop(KEY), keyed=keyed)
 
-    def _is_slow_by_name(self, found: Sequence[Source]) -> bool:
+    def _lies_in_few_folders(self, found: Sequence[Source]) -> bool:
         # Only Connect's reader shows its options: with a basePath the folders would give columns.
         options = getattr(self.reader, "_options", None)
         return (

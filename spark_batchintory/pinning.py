@@ -11,10 +11,8 @@ from __future__ import annotations
 import functools
 import os
 import socket
-from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from typing import Any
 
 from . import gaps
 from .batch import BatchRow, GapRow, JobRow, Kind, PlannedBatch, Status, digest
@@ -26,8 +24,6 @@ _WHY = {
     Kind.LATE: "set aside: heavier than batch_weight, or of unusable weight (oversize='set_aside')",
     Kind.ASIDE: "set aside: below a batch_id_min that was raised above the frontier",
 }
-
-_NOBODY: Mapping[str, Any] = {"attempt": 0}
 
 
 class Pinning:
@@ -54,9 +50,8 @@ class Pinning:
         """
         The next range, claimed under `token`; attempt 0 if it is prefetched.
         """
-        until = self._now + self._call.lease
-        owner = {"attempt": attempt, "token": token, "worker": worker_name(), "due_at": until}
-        self._tile(self._row(piece, Kind.RANGE, Status.RUNNING, range_lo=self.job.next_uid, owner=owner))
+        row = self._row(piece, Kind.RANGE, Status.RUNNING, range_lo=self.job.next_uid, attempt=attempt, token=token)
+        self._tile(row)
 
     def closed(self, piece: PlannedBatch, kind: Kind, status: Status, logging: str | None = None) -> None:
         """
@@ -125,7 +120,8 @@ class Pinning:
         status: Status,
         *,
         range_lo: int | None = None,
-        owner: Mapping[str, Any] = _NOBODY,
+        attempt: int = 0,
+        token: str | None = None,
     ) -> BatchRow:
         job, uids = self.job, piece.uids
         if range_lo is not None:
@@ -144,11 +140,14 @@ class Pinning:
             uids=uids.encode(),
             digest=digest(piece.items),
             processing_start=self._now,
+            attempt=attempt,
+            token=token,
+            worker=worker_name() if token else None,
+            due_at=self._now + self._call.lease if token else None,
             config=self._call.config,
             claim_number=job.claim_number + 1,
             range_lo=range_lo,
             max_attempts=self._call.max_attempts,
-            **owner,
         )
 
 
